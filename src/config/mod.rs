@@ -1,0 +1,180 @@
+//! The configuration, checked: values that cannot be wrong, comparable, printable without a secret. The text
+//! forms are in `file`, the way from one to the other in `load` and `check`. Knows the policies of the floors
+//! below, never what runs.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method};
+use ipnet::IpNet;
+
+use crate::base::secret::Secret;
+use crate::upstream::policy::{DnsPolicy, UpstreamPolicy};
+
+/// A whole configuration that has no problem left.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[server]`
+    pub server: ServerConfig,
+    /// `[admin]`
+    pub admin: AdminConfig,
+    /// `[dns]`
+    pub dns: DnsPolicy,
+    /// `[log]`
+    pub log: LogConfig,
+    /// `[upstreams.*]` and the inline ones of the routes, in name order, each name once.
+    pub upstreams: Vec<Arc<UpstreamPolicy>>,
+    /// `[[routes]]`, in the order in which they were written.
+    pub routes: Vec<RouteConfig>,
+}
+
+/// `[server]`: what clients connect to, and what they may send.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerConfig {
+    /// Addresses to serve on.
+    pub listen: Vec<SocketAddr>,
+    /// Worker threads; 0 means one per core.
+    pub workers: usize,
+    /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Client connections at one time.
+    pub max_connections: usize,
+    /// Fields in a request head.
+    pub max_headers: usize,
+    /// Bytes in a request head.
+    pub max_header_bytes: usize,
+    /// Bytes in a request body, where the route does not say; 0 means no limit.
+    pub max_body: u64,
+    /// Time to read a request head.
+    pub header_read_timeout: Duration,
+    /// Time between two reads of a request body.
+    pub body_idle_timeout: Duration,
+    /// Bytes per second that a body must reach on average after its first five seconds; 0 means no limit.
+    pub min_body_rate: u64,
+    /// How long an idle client connection is kept.
+    pub keep_alive_timeout: Duration,
+    /// Concurrent streams on one HTTP/2 connection.
+    pub http2_max_streams: u32,
+    /// How long `/readyz` says 503 before accepting stops.
+    pub shutdown_delay: Duration,
+    /// How long requests in flight get after that.
+    pub shutdown_grace: Duration,
+}
+
+/// `[admin]`: the operators' listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// Where it listens; `None` means not at all.
+    pub listen: Option<SocketAddr>,
+    /// What a request that changes state must bring as a bearer token.
+    pub token: Option<Secret>,
+}
+
+/// `[log]`: the program's log and the access log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Least severe level that is written.
+    pub level: LogLevel,
+    /// Form of the program's log.
+    pub format: LogFormat,
+    /// Where access lines go.
+    pub access: AccessTarget,
+}
+
+/// Severity of the program's log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Only what needs somebody.
+    Error,
+    /// What may need somebody.
+    Warn,
+    /// What happened.
+    #[default]
+    Info,
+    /// Why it happened.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// Form of the program's log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Where access lines go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AccessTarget {
+    /// Standard output.
+    #[default]
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// Nowhere.
+    Off,
+    /// Appended to this file.
+    File(PathBuf),
+}
+
+/// `[[routes]]`: which requests, and where they go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteConfig {
+    /// Label in metrics and logs, unique.
+    pub name: String,
+    /// Which paths.
+    pub path: PathMatch,
+    /// Which hosts; empty means any.
+    pub hosts: Vec<HostMatch>,
+    /// Which methods; empty means any. `GET` takes `HEAD` with it.
+    pub methods: Vec<Method>,
+    /// Fields that must be present with exactly this value.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Query parameters that must be present with exactly this value, as written in the URL.
+    pub query: Vec<(String, String)>,
+    /// Name of the upstream in [`Config::upstreams`].
+    pub upstream: String,
+    /// Whether the prefix is taken off before the request goes on.
+    pub strip_prefix: bool,
+    /// Replaces the path; `{path}` stands for what is left after `strip_prefix`.
+    pub rewrite: Option<String>,
+    /// What escaped slashes, backslashes and double escapes in the path mean.
+    pub encoded_slashes: EncodedSlashes,
+    /// One budget for all tries, to the response head; zero means none.
+    pub timeout: Duration,
+    /// Bytes in a request body; 0 means no limit.
+    pub max_body: u64,
+}
+
+/// Which paths a route takes. Both hold canonical paths (see `base::path`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PathMatch {
+    /// This path and everything below it, on segment boundaries; `/` is everything. Never ends in `/` otherwise.
+    Prefix(String),
+    /// This path alone.
+    Exact(String),
+}
+
+/// Which hosts a route takes: lower case, without port and final dot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HostMatch {
+    /// This name.
+    Exact(String),
+    /// Any name that ends in this one, which begins with a dot: `*.example.com` is `.example.com`.
+    Wildcard(String),
+}
+
+/// What `%2F`, `%5C` and double escapes in a path mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EncodedSlashes {
+    /// 400, naming the key.
+    Reject,
+    /// Forwarded as they came.
+    Allow,
+}

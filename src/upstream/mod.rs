@@ -1,0 +1,3 @@
+//! Floor 2: from an upstream's name to a response. Knows nothing of routes or layers.
+
+pub mod policy;

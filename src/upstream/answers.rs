@@ -20,7 +20,7 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
 
 /// One kind of address record, asked for by itself: one lookup for both would hide that half of it failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// IPv4 (RFC 1035, section 3.4.1).
     A,
@@ -54,6 +54,23 @@ pub enum LookupFailure {
     /// A server refused, failed or could not be reached; the text says which and how.
     #[error("{0}")]
     Failed(String),
+}
+
+impl LookupFailure {
+    /// Whether nobody could tell, so that this is no answer.
+    pub fn is_failure(&self) -> bool {
+        matches!(self, Self::Timeout | Self::Failed(_))
+    }
+
+    /// The value of the metric's `result` label.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::NxDomain => "nxdomain",
+            Self::Empty => "empty",
+            Self::Timeout => "timeout",
+            Self::Failed(_) => "error",
+        }
+    }
 }
 
 /// What the addresses of a name are worth.
@@ -148,13 +165,11 @@ impl Answers {
                     ..Known::new(kind)
                 };
             }
-            Ok(_) | Err(LookupFailure::NxDomain | LookupFailure::Empty) => {
+            Err(failure) if failure.is_failure() => known.failures = known.failures.saturating_add(1),
+            Ok(_) | Err(_) => {
                 known.gone.get_or_insert(now);
                 known.negatives = known.negatives.saturating_add(1);
                 known.failures = 0;
-            }
-            Err(LookupFailure::Timeout | LookupFailure::Failed(_)) => {
-                known.failures = known.failures.saturating_add(1);
             }
         }
     }
@@ -213,6 +228,11 @@ impl Answers {
                 (now + backoff).min(calm.max(now + FIRST_BACKOFF))
             }
         }
+    }
+
+    /// The earliest moment for a round out of turn after one that began at `asked`.
+    pub fn soonest(&self, asked: Instant) -> Instant {
+        asked + self.policy.min_refresh.min(self.ceiling())
     }
 
     /// Whether the latest lookup of any family failed.

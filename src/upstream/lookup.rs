@@ -20,6 +20,9 @@ use crate::base::clock;
 /// How often the system's files are looked at again.
 const RECHECK: Duration = Duration::from_secs(30);
 
+/// The time to live of what no server said. Any would do: it is the policy's `refresh` that counts.
+const LOCAL_TTL: Duration = Duration::from_secs(24 * 3600);
+
 /// Asks name servers. One is enough for all names; share it behind an `Arc`.
 #[derive(Debug)]
 pub struct Lookup {
@@ -85,13 +88,13 @@ impl Lookup {
     /// Says whether there is no such address or nobody could tell. Each server gets the policy's `timeout`.
     pub async fn lookup(&self, name: &str, kind: Kind) -> Result<FamilyAnswer, LookupFailure> {
         if let Ok(address) = name.parse::<IpAddr>() {
-            return kind.pick([address], Duration::MAX, None);
+            return kind.pick([address], LOCAL_TTL, None);
         }
         let name = Name::from_str_relaxed(name)
             .map_err(|error| LookupFailure::Failed(format!("{name:?} is not a name: {error}")))?;
         let system = self.system().await;
         if let Some(addresses) = system.hosts_file(&name) {
-            return kind.pick(addresses, Duration::MAX, None);
+            return kind.pick(addresses, LOCAL_TTL, None);
         }
         for candidate in system.candidates(&name) {
             match self.ask(&system, &candidate, kind).await {
@@ -240,5 +243,36 @@ mod tests {
             addresses_of(&name("none.test."), &records, Kind::A, server),
             Err(LookupFailure::Empty)
         );
+    }
+    #[tokio::test]
+    async fn changed_files_count_and_lost_ones_do_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (resolv_conf, hosts) = (folder.path().join("resolv.conf"), folder.path().join("hosts"));
+        std::fs::write(&resolv_conf, "nameserver 10.0.0.1").unwrap();
+        let lookup = Lookup::from_files(&DnsPolicy::default(), &resolv_conf, &hosts);
+        let first = lookup.system().await;
+        assert!(Arc::ptr_eq(&first, &lookup.reload().await), "nothing has changed");
+        std::fs::write(&resolv_conf, "nameserver 10.0.0.2").unwrap();
+        let second = lookup.reload().await;
+        assert_eq!(second.servers[0].address, "10.0.0.2:53".parse().unwrap());
+        std::fs::remove_file(&resolv_conf).unwrap();
+        assert!(
+            Arc::ptr_eq(&second, &lookup.reload().await),
+            "better the old one than none"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_address_answers_itself() {
+        let lookup = Lookup::from_files(&DnsPolicy::default(), Path::new("/dev/null"), Path::new("/dev/null"));
+        assert_eq!(
+            lookup.lookup("10.0.0.1", Kind::A).await.unwrap().addresses,
+            [IpAddr::from([10, 0, 0, 1])]
+        );
+        assert_eq!(lookup.lookup("10.0.0.1", Kind::Aaaa).await, Err(LookupFailure::Empty));
+        assert!(matches!(
+            lookup.lookup("a..b", Kind::A).await,
+            Err(LookupFailure::Failed(_))
+        ));
     }
 }

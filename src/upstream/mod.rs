@@ -3,3 +3,5 @@
 pub mod answers;
 pub mod lookup;
 pub mod policy;
+pub mod resolve;
+mod swarm;

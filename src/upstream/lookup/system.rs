@@ -13,7 +13,7 @@ use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::system_conf::parse_resolv_conf;
 use hickory_resolver::{Hosts, Resolver, TokioResolver};
 
-/// What is asked when no server is known (resolv.conf(5): "the default is to use the name server on the local machine").
+/// Whom to ask when no server is known: the one on the local machine (resolv.conf(5), `nameserver`).
 const DEFAULT_RESOLV_CONF: &str = "\nnameserver 127.0.0.1\n";
 
 /// The files as last read. What cannot be read is empty.

@@ -1,0 +1,9 @@
+//! Tests over real sockets: one binary, so that it links once.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends with what it did not expect"
+)]
+
+mod dns_lookup;
+mod support;

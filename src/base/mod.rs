@@ -1,6 +1,14 @@
-//! Floor 0: words that everybody uses. No async work of its own, no I/O, no configuration.
+//! Floor 0: words that everybody uses. No I/O of its own, no configuration.
 
+pub mod alarm;
+pub mod body;
+pub mod client;
 pub mod clock;
+pub mod exchange;
+pub mod headers;
 pub mod path;
+pub mod reject;
+pub mod request;
+pub mod seat;
 pub mod secret;
 pub mod tasks;

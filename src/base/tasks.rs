@@ -1,9 +1,10 @@
 //! Background work that ends with its owner. The one place that spawns.
 
 use std::future::Future;
+use std::sync::{Mutex, PoisonError};
 
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// A background task; dropping it ends the task at its next await.
 #[derive(Debug)]
@@ -39,8 +40,41 @@ pub fn spawn_on(handle: &Handle, work: impl Future<Output = ()> + Send + 'static
     Task(handle.spawn(work))
 }
 
-/// Starts work that ends by itself with the socket it owns, such as a connection.
-#[allow(clippy::disallowed_methods, reason = "the one spawner")]
-pub fn detach(work: impl Future<Output = ()> + Send + 'static) {
-    drop(tokio::spawn(work));
+/// Starts work that ends by itself, on the runtime behind `handle`.
+pub fn detach_on(handle: &Handle, work: impl Future<Output = ()> + Send + 'static) {
+    drop(handle.spawn(work));
+}
+
+/// Work that ends together: with the group, or when the group is told to.
+#[derive(Debug, Default)]
+pub struct Group(Mutex<JoinSet<()>>);
+
+impl Group {
+    /// Starts `work` on the current runtime.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut set = self.lock();
+        while set.try_join_next().is_some() {}
+        set.spawn(work);
+    }
+
+    /// Pieces of work that have not ended.
+    pub fn len(&self) -> usize {
+        let mut set = self.lock();
+        while set.try_join_next().is_some() {}
+        set.len()
+    }
+
+    /// Whether everything has ended.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Ends everything at its next await.
+    pub fn end_all(&self) {
+        self.lock().abort_all();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, JoinSet<()>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

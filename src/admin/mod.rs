@@ -1,0 +1,118 @@
+//! Floor 5: the operators' face, on a listener of its own: health, metrics, status. Never on the path of a request.
+
+pub mod health;
+pub mod status;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::timeout::TimeoutLayer;
+
+use crate::base::seat::Seats;
+use crate::base::tasks::Group;
+use crate::runtime::Live;
+use crate::telemetry::names;
+use crate::telemetry::recorder::{Recorder, open_family};
+
+/// Connections that operators may have at one time.
+const CONNECTIONS: usize = 256;
+/// Time for a request head, and for a whole answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes in a request body.
+const BODY: usize = 64 * 1024;
+
+/// What the operators' pages are made from.
+#[derive(Debug)]
+pub struct Desk {
+    /// What runs.
+    pub live: Live,
+    /// The numbers.
+    pub recorder: Arc<Recorder>,
+    /// The listeners and their connections.
+    pub listeners: Vec<(SocketAddr, Arc<Seats>)>,
+    /// Whether the gateway is going down.
+    pub draining: Arc<AtomicBool>,
+    /// When it came up.
+    pub started: std::time::Instant,
+}
+
+impl Desk {
+    /// Whether the gateway takes no more clients.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// The pages.
+pub fn router(desk: Arc<Desk>) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/status", get(status::status))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
+        .layer(RequestBodyLimitLayer::new(BODY))
+        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, PATIENCE))
+        .layer(SetResponseHeaderLayer::if_not_present(
+            CACHE_CONTROL,
+            HeaderValue::from_static("no-store"),
+        ))
+        .layer(SetResponseHeaderLayer::if_not_present(
+            X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ))
+        .layer(CatchPanicLayer::new())
+        .with_state(desk)
+}
+
+async fn metrics(State(desk): State<Arc<Desk>>) -> impl IntoResponse {
+    let snapshot = desk.live.now().clone();
+    for (address, seats) in &desk.listeners {
+        let gauge = desk.recorder.gauge(names::CONNECTIONS, &[&address.to_string()]);
+        gauge.set(seats.taken() as f64);
+    }
+    let upstreams: Vec<_> = snapshot.upstreams().iter().map(|upstream| upstream.status()).collect();
+    upstreams.iter().for_each(|upstream| upstream.measure(&desk.recorder));
+    let mut page = desk.recorder.render();
+    open_family(&mut page, names::ENDPOINT_REQUESTS);
+    upstreams.iter().for_each(|upstream| upstream.render(&mut page));
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page)
+}
+
+/// Serves the pages until it is dropped.
+pub async fn serve(listener: TcpListener, router: Router) {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    builder.http2().timer(TokioTimer::new());
+    let connections = Group::default();
+    loop {
+        let accepted = listener.accept().await;
+        let Ok((stream, _)) = accepted else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        if connections.len() >= CONNECTIONS {
+            continue;
+        }
+        let service = TowerToHyperService::new(router.clone());
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        connections.spawn(async move {
+            let _ = connection.await; // an operator who leaves is no event
+        });
+    }
+}

@@ -1,0 +1,57 @@
+//! What runs, as JSON: for people with `curl`, and for whatever draws it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+
+use super::Desk;
+use crate::base::clock;
+use crate::upstream::status::UpstreamStatus;
+
+/// The answer of `/api/v1/status`.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// Which build runs.
+    pub version: &'static str,
+    /// For how long, in seconds.
+    pub uptime_seconds: u64,
+    /// Whether it is going down.
+    pub draining: bool,
+    /// The listeners.
+    pub listeners: Vec<ListenerStatus>,
+    /// The routes, in the order in which they were written.
+    pub routes: Vec<Arc<str>>,
+    /// The upstreams, in name order.
+    pub upstreams: Vec<UpstreamStatus>,
+}
+
+/// A listener at one moment.
+#[derive(Debug, Serialize)]
+pub struct ListenerStatus {
+    /// Where it is bound.
+    pub address: SocketAddr,
+    /// Client connections that came in there and are open.
+    pub connections: usize,
+}
+
+/// Everything at this moment.
+pub async fn status(State(desk): State<Arc<Desk>>) -> Json<Status> {
+    let snapshot = desk.live.now().clone();
+    let listeners = desk.listeners.iter();
+    Json(Status {
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: clock::now().saturating_duration_since(desk.started).as_secs(),
+        draining: desk.is_draining(),
+        listeners: listeners
+            .map(|(address, seats)| ListenerStatus {
+                address: *address,
+                connections: seats.taken(),
+            })
+            .collect(),
+        routes: snapshot.routes().to_vec(),
+        upstreams: snapshot.upstreams().iter().map(|upstream| upstream.status()).collect(),
+    })
+}

@@ -1,0 +1,314 @@
+//! Request bodies: what keeps a client to its limit and its pace while its bytes stream by.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::BodyError;
+use crate::base::alarm::Alarm;
+use crate::base::clock;
+
+/// What is shared between a request body on its way and the exchange that it belongs to.
+#[derive(Debug, Default)]
+pub struct Meter {
+    /// Bytes that arrived.
+    pub bytes: AtomicU64,
+    done: AtomicBool,
+    failure: AtomicU8,
+    /// Milliseconds from the start of the body to its latest progress.
+    progress: AtomicU64,
+}
+
+/// How a request body failed; always the client's doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyFailure {
+    /// See [`BodyError::TooLarge`].
+    TooLarge,
+    /// See [`BodyError::TooSlow`].
+    TooSlow,
+    /// See [`BodyError::Broken`].
+    Broken,
+}
+
+impl Meter {
+    /// Whether the body has arrived whole.
+    pub fn is_done(&self) -> bool {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// How the body failed, if it did.
+    pub fn failure(&self) -> Option<BodyFailure> {
+        match self.failure.load(Ordering::Relaxed) {
+            1 => Some(BodyFailure::TooLarge),
+            2 => Some(BodyFailure::TooSlow),
+            3 => Some(BodyFailure::Broken),
+            _ => None,
+        }
+    }
+
+    /// How long after its start the body last made progress.
+    pub fn progress(&self) -> Duration {
+        Duration::from_millis(self.progress.load(Ordering::Relaxed))
+    }
+
+    fn fail(&self, error: BodyError) -> BodyError {
+        let failure = match error {
+            BodyError::TooLarge => 1,
+            BodyError::TooSlow => 2,
+            BodyError::Broken(_) => 3,
+        };
+        self.failure.store(failure, Ordering::Relaxed);
+        error
+    }
+}
+
+/// The pace that a request body must keep.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Longest time without a byte; zero means for ever.
+    pub idle: Duration,
+    /// Bytes per second of waiting, averaged from the start; 0 means any.
+    pub min_rate: u64,
+    /// Waiting that is free before `min_rate` counts.
+    pub grace: Duration,
+}
+
+impl Pace {
+    /// How much longer the client may keep us waiting, having sent `bytes` in `waited` seconds of waiting, the last of
+    /// them for `idle` without a byte. Time in which nobody asked for more does not count.
+    fn patience(&self, bytes: u64, waited: Duration, idle: Duration) -> Option<Duration> {
+        let by_idle = (!self.idle.is_zero()).then(|| self.idle.saturating_sub(idle));
+        let by_rate = (self.min_rate > 0).then(|| {
+            let earned = Duration::from_millis(bytes.saturating_mul(1000) / self.min_rate);
+            earned.max(self.grace).saturating_sub(waited)
+        });
+        match (by_idle, by_rate) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+}
+
+/// A request body on its way to an upstream.
+#[derive(Debug, Default)]
+pub struct RequestBody(Option<Box<Metered>>);
+
+#[derive(Debug)]
+struct Metered {
+    incoming: Incoming,
+    meter: Arc<Meter>,
+    limit: u64,
+    pace: Pace,
+    started: Instant,
+    /// Since when the client keeps us waiting.
+    waiting_since: Option<Instant>,
+    waited: Duration,
+    alarm: Alarm,
+    returned: Option<Arc<Mutex<Option<Box<Metered>>>>>,
+}
+
+impl RequestBody {
+    /// No body at all.
+    pub const EMPTY: Self = Self(None);
+
+    /// A body as it comes in; one that is at its end already is none.
+    pub fn new(incoming: Incoming, pace: Pace) -> Self {
+        if incoming.is_end_stream() {
+            return Self::EMPTY;
+        }
+        Self(Some(Box::new(Metered {
+            incoming,
+            meter: Arc::default(),
+            limit: u64::MAX,
+            pace,
+            started: clock::now(),
+            waiting_since: None,
+            waited: Duration::ZERO,
+            alarm: Alarm::default(),
+            returned: None,
+        })))
+    }
+
+    /// Whether there is no body.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The meter, where there is a body.
+    pub fn meter(&self) -> Option<Arc<Meter>> {
+        self.0.as_ref().map(|body| body.meter.clone())
+    }
+
+    /// Cuts the body off after this many bytes.
+    pub fn limit(&mut self, bytes: u64) {
+        if let Some(body) = &mut self.0 {
+            body.limit = bytes;
+        }
+    }
+
+    /// Where the body comes back to when whoever sends it drops it untouched.
+    pub fn returnable(&mut self) -> Returned {
+        match &mut self.0 {
+            Some(body) => Returned(Some(body.returned.get_or_insert_default().clone())),
+            None => Returned(None),
+        }
+    }
+}
+
+/// Where an untouched body comes back to.
+#[derive(Debug)]
+pub struct Returned(Option<Arc<Mutex<Option<Box<Metered>>>>>);
+
+impl Returned {
+    /// The body, if it is whole. No body at all is always whole.
+    pub fn take(self) -> Option<RequestBody> {
+        match self.0 {
+            None => Some(RequestBody::EMPTY),
+            Some(slot) => slot
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take()
+                .map(|body| RequestBody(Some(body))),
+        }
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let Some(mut body) = self.0.take()
+            && let Some(slot) = body.returned.take()
+            && body.is_untouched()
+        {
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.0 {
+            Some(body) => body.poll(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|body| body.incoming.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), |body| body.incoming.size_hint())
+    }
+}
+
+impl Metered {
+    fn is_untouched(&self) -> bool {
+        self.meter.bytes.load(Ordering::Relaxed) == 0 && !self.meter.is_done() && self.meter.failure().is_none()
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        let Poll::Ready(frame) = polled else {
+            return self.wait(cx);
+        };
+        let now = clock::now();
+        if let Some(since) = self.waiting_since.take() {
+            self.waited += now.saturating_duration_since(since);
+        }
+        let since_start = now.saturating_duration_since(self.started).as_millis();
+        self.meter
+            .progress
+            .store(u64::try_from(since_start).unwrap_or(u64::MAX), Ordering::Relaxed);
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => Some(self.count(frame)),
+            Some(Err(error)) => Some(Err(self.meter.fail(BodyError::Broken(error)))),
+            None => {
+                self.meter.done.store(true, Ordering::Relaxed);
+                None
+            }
+        })
+    }
+
+    fn count(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
+        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+        let before = self.meter.bytes.fetch_add(length, Ordering::Relaxed);
+        if before + length > self.limit {
+            return Err(self.meter.fail(BodyError::TooLarge));
+        }
+        if self.incoming.is_end_stream() {
+            self.meter.done.store(true, Ordering::Relaxed);
+        }
+        Ok(frame)
+    }
+
+    /// The client keeps us waiting: allow it what is left of its patience.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let now = clock::now();
+        let new = self.waiting_since.is_none();
+        let since = *self.waiting_since.get_or_insert(now);
+        let idle = now.saturating_duration_since(since);
+        let bytes = self.meter.bytes.load(Ordering::Relaxed);
+        let Some(patience) = self.pace.patience(bytes, self.waited + idle, idle) else {
+            return Poll::Pending;
+        };
+        if new {
+            self.alarm.set(now + patience);
+        }
+        self.alarm
+            .poll(cx)
+            .map(|()| Some(Err(self.meter.fail(BodyError::TooSlow))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_client_that_stands_still_has_its_idle_time() {
+        let pace = Pace {
+            idle: secs(30),
+            min_rate: 0,
+            grace: secs(5),
+        };
+        assert_eq!(pace.patience(0, secs(100), secs(10)), Some(secs(20)));
+        assert_eq!(pace.patience(0, secs(100), secs(31)), Some(secs(0)));
+    }
+
+    #[test]
+    fn a_client_that_trickles_earns_its_time_with_bytes() {
+        let pace = Pace {
+            idle: secs(30),
+            min_rate: 1024,
+            grace: secs(5),
+        };
+        assert_eq!(pace.patience(1, secs(4), secs(0)), Some(secs(1)));
+        assert_eq!(pace.patience(1, secs(6), secs(0)), Some(secs(0)));
+        assert_eq!(pace.patience(1024 * 20, secs(6), secs(0)), Some(secs(14)));
+    }
+
+    #[test]
+    fn without_limits_patience_has_no_end() {
+        let pace = Pace {
+            idle: secs(0),
+            min_rate: 0,
+            grace: secs(5),
+        };
+        assert_eq!(pace.patience(0, secs(1000), secs(1000)), None);
+    }
+}

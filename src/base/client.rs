@@ -1,0 +1,224 @@
+//! What one client connection is doing, shared between its socket, its requests and whoever watches over it: when it was
+//! last busy, whether it is in the middle of a request head, whether it has stopped reading, and the interim responses
+//! that wait to be written.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::task::AtomicWaker;
+use http::{HeaderMap, StatusCode};
+
+use super::clock;
+use super::reject::Reason;
+use super::seat::Seat;
+
+/// The state of a client connection.
+#[derive(Debug)]
+pub struct Client {
+    opened: Instant,
+    in_flight: AtomicUsize,
+    /// Milliseconds from `opened` to the last change between idle, reading a head, and busy.
+    since: AtomicU64,
+    reading_head: AtomicBool,
+    multiplexed: AtomicBool,
+    /// Milliseconds from `opened` to when the client stopped reading, plus one; 0 while it reads.
+    stalled: AtomicU64,
+    /// Why the codec refused a head of its own accord.
+    refused: OnceLock<Reason>,
+    interim: Mutex<Vec<u8>>,
+    has_interim: AtomicBool,
+    waker: AtomicWaker,
+    /// What the connection counts against, tunnels that come out of it included.
+    _seats: Vec<Seat>,
+}
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// A request head of which something has come, or the very first one.
+    Head,
+    /// The next request.
+    Idle,
+    /// The answers to its requests.
+    Busy,
+}
+
+/// A request of the connection that is not over.
+#[derive(Debug)]
+pub struct Busy(Arc<Client>);
+
+impl Client {
+    /// A connection that was just accepted; it holds its seats as long as anything of it lives.
+    pub fn new(seats: Vec<Seat>) -> Arc<Self> {
+        Arc::new(Self {
+            opened: clock::now(),
+            in_flight: AtomicUsize::new(0),
+            since: AtomicU64::new(0),
+            reading_head: AtomicBool::new(true),
+            multiplexed: AtomicBool::new(false),
+            stalled: AtomicU64::new(0),
+            refused: OnceLock::new(),
+            interim: Mutex::default(),
+            has_interim: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+            _seats: seats,
+        })
+    }
+
+    /// A request head is complete.
+    pub fn begin(self: &Arc<Self>, multiplexed: bool) -> Busy {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.reading_head.store(false, Ordering::Relaxed);
+        self.multiplexed.store(multiplexed, Ordering::Relaxed);
+        Busy(self.clone())
+    }
+
+    /// Bytes came in. On a multiplexed connection they may be anything, such as an answer to a ping.
+    pub fn heard(&self) {
+        let idle = self.in_flight.load(Ordering::Relaxed) == 0;
+        if idle && !self.multiplexed.load(Ordering::Relaxed) && !self.reading_head.load(Ordering::Relaxed) {
+            self.reading_head.store(true, Ordering::Relaxed);
+            self.since.store(self.elapsed(), Ordering::Relaxed);
+        }
+    }
+
+    /// The client takes no more bytes for now, or takes them again.
+    pub fn set_stalled(&self, stalled: bool) {
+        let known = self.stalled.load(Ordering::Relaxed) > 0;
+        match (stalled, known) {
+            (true, false) => self.stalled.store(self.elapsed() + 1, Ordering::Relaxed),
+            (false, true) => self.stalled.store(0, Ordering::Relaxed),
+            _ => {}
+        }
+    }
+
+    /// What the connection waits for, and since when.
+    pub fn phase(&self) -> (Phase, Instant) {
+        let phase = match self.in_flight.load(Ordering::Relaxed) {
+            0 if self.reading_head.load(Ordering::Relaxed) => Phase::Head,
+            0 => Phase::Idle,
+            _ => Phase::Busy,
+        };
+        (phase, self.at(self.since.load(Ordering::Relaxed)))
+    }
+
+    /// Since when the client has not been reading what is there for it.
+    pub fn stalled_since(&self) -> Option<Instant> {
+        self.stalled
+            .load(Ordering::Relaxed)
+            .checked_sub(1)
+            .map(|millis| self.at(millis))
+    }
+
+    /// The codec has refused a head before there was a request.
+    pub fn note_refusal(&self, reason: Reason) {
+        let _ = self.refused.set(reason);
+    }
+
+    /// Why the codec has refused a head, if it did.
+    pub fn refusal(&self) -> Option<Reason> {
+        self.refused.get().copied()
+    }
+
+    /// Leaves an interim response (RFC 9110 §15.2) to be written before anything else.
+    pub fn push_interim(&self, status: StatusCode, headers: &HeaderMap) {
+        let mut text = format!(
+            "HTTP/1.1 {} {}\r\n",
+            status.as_u16(),
+            status.canonical_reason().unwrap_or("")
+        )
+        .into_bytes();
+        for (name, value) in headers {
+            text.extend_from_slice(name.as_str().as_bytes());
+            text.extend_from_slice(b": ");
+            text.extend_from_slice(value.as_bytes());
+            text.extend_from_slice(b"\r\n");
+        }
+        text.extend_from_slice(b"\r\n");
+        self.interim
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend_from_slice(&text);
+        self.has_interim.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// What waits to be written before anything else.
+    pub fn take_interim(&self) -> Option<Vec<u8>> {
+        if !self.has_interim.load(Ordering::Acquire) {
+            return None;
+        }
+        self.has_interim.store(false, Ordering::Release);
+        Some(std::mem::take(
+            &mut *self.interim.lock().unwrap_or_else(PoisonError::into_inner),
+        ))
+    }
+
+    /// Whom to wake when there is an interim response.
+    pub fn waker(&self) -> &AtomicWaker {
+        &self.waker
+    }
+
+    fn elapsed(&self) -> u64 {
+        u64::try_from(clock::now().saturating_duration_since(self.opened).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn at(&self, millis: u64) -> Instant {
+        self.opened + Duration::from_millis(millis)
+    }
+}
+
+impl Busy {
+    /// The connection.
+    pub fn client(&self) -> &Arc<Client> {
+        &self.0
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.since.store(self.0.elapsed(), Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_reads_a_head_works_and_idles() {
+        let client = Client::new(Vec::new());
+        assert_eq!(client.phase().0, Phase::Head);
+        let busy = client.begin(false);
+        client.heard();
+        assert_eq!(client.phase().0, Phase::Busy);
+        drop(busy);
+        assert_eq!(client.phase().0, Phase::Idle);
+        client.heard();
+        assert_eq!(client.phase().0, Phase::Head);
+    }
+
+    #[test]
+    fn a_multiplexed_connection_is_idle_whatever_it_hears() {
+        let client = Client::new(Vec::new());
+        let (one, two) = (client.begin(true), client.begin(true));
+        drop(one);
+        assert_eq!(client.phase().0, Phase::Busy);
+        drop(two);
+        client.heard();
+        assert_eq!(client.phase().0, Phase::Idle);
+    }
+
+    #[test]
+    fn interim_responses_are_taken_once() {
+        let client = Client::new(Vec::new());
+        let mut headers = HeaderMap::new();
+        headers.append("link", "</a.css>; rel=preload".parse().unwrap());
+        client.push_interim(StatusCode::EARLY_HINTS, &headers);
+        let text = client.take_interim().unwrap();
+        assert_eq!(text, b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n");
+        assert_eq!(client.take_interim(), None);
+    }
+}

@@ -1,0 +1,236 @@
+//! What is known of one request from its first byte to the last byte of its answer. It travels with the request in,
+//! with the response out, and tells the observers when it is dropped: so a request is counted however it ends.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use http::request::Parts;
+use http::{HeaderValue, Method, Uri, Version};
+use tokio::sync::oneshot;
+
+use super::body::Meter;
+use super::client::Busy;
+use super::reject::{Reason, Reject};
+
+/// One request and its answer.
+#[derive(Debug)]
+pub struct Exchange {
+    /// Who asked, as far as the connection tells.
+    pub origin: Origin,
+    /// When the head was complete.
+    pub started: Instant,
+    /// The request's id, shown to client and upstream.
+    pub id: Option<HeaderValue>,
+    /// The client's address: the peer's, or what trusted proxies say.
+    pub client: IpAddr,
+    /// The method as it came.
+    pub method: Method,
+    /// The canonical target: path and query. A refused request keeps what it sent.
+    pub target: Uri,
+    /// Whether the path has escapes that a backend may read as slashes.
+    pub ambiguous_path: bool,
+    /// The canonical host with its port, if it has one.
+    pub host: Option<HeaderValue>,
+    /// The protocol that the client speaks.
+    pub version: Version,
+    /// Who says to be asking.
+    pub user_agent: Option<HeaderValue>,
+    /// The route's name.
+    pub route: Option<Arc<str>>,
+    /// When the response head must be there.
+    pub deadline: Option<Instant>,
+    /// The request body's meter, where there is a body.
+    pub body_in: Option<Arc<Meter>>,
+    /// What the upstream did.
+    pub upstream: UpstreamNotes,
+    /// What the client got.
+    pub answer: Answer,
+    /// A refusal decided before routing; the stack of unmatched requests delivers it.
+    pub refused_early: Option<Box<Reject>>,
+    /// Keeps the client's connection busy until this is over.
+    pub busy: Busy,
+    /// Who takes the exchange over when the response has left: the tunnel behind a 101.
+    pub heir: Option<oneshot::Sender<Box<Exchange>>>,
+    observers: [Option<Arc<dyn Observer>>; 2],
+}
+
+/// What a connection knows of who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    /// Whether the peer is one of `trusted_proxies`.
+    pub trusted: bool,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The worker that serves the connection.
+    pub worker: usize,
+}
+
+/// What the upstream did with the request.
+#[derive(Clone, Debug, Default)]
+pub struct UpstreamNotes {
+    /// The upstream's name.
+    pub name: Option<Arc<str>>,
+    /// The address of the last try.
+    pub address: Option<SocketAddr>,
+    /// Time from the first try to the response head.
+    pub time: Option<Duration>,
+    /// Addresses tried.
+    pub tries: u32,
+}
+
+/// What the client got.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// The status; 0 while there is none.
+    pub status: u16,
+    /// Why the gateway refused, where it did.
+    pub reason: Option<Reason>,
+    /// The cause that only the log says.
+    pub cause: Option<Box<str>>,
+    /// Bytes of the response body that were handed over.
+    pub bytes: u64,
+    /// How it ended.
+    pub end: End,
+}
+
+/// Who ended an exchange, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum End {
+    /// The client went away first.
+    #[default]
+    ClientGone,
+    /// The answer was delivered whole.
+    Ok,
+    /// The upstream broke off within its response body.
+    UpstreamReset,
+    /// The upstream's response body stood still for too long.
+    Timeout,
+    /// The gateway failed.
+    Panic,
+}
+
+impl End {
+    /// The word in the access log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientGone => "client_gone",
+            Self::Ok => "ok",
+            Self::UpstreamReset => "upstream_reset",
+            Self::Timeout => "timeout",
+            Self::Panic => "panic",
+        }
+    }
+}
+
+/// Somebody who is told when an exchange is over.
+pub trait Observer: Send + Sync + std::fmt::Debug {
+    /// The last byte has left, or nobody waits for it any more. Called once, without blocking.
+    fn ended(&self, exchange: &Exchange);
+}
+
+impl Exchange {
+    /// The beginning of an exchange. What the target and host are is found out later.
+    pub fn new(origin: Origin, busy: Busy, started: Instant, head: &Parts) -> Self {
+        Self {
+            origin,
+            started,
+            id: None,
+            client: origin.peer.ip(),
+            method: head.method.clone(),
+            target: head.uri.clone(),
+            ambiguous_path: false,
+            host: None,
+            version: head.version,
+            user_agent: None,
+            route: None,
+            deadline: None,
+            body_in: None,
+            upstream: UpstreamNotes::default(),
+            answer: Answer::default(),
+            refused_early: None,
+            busy,
+            heir: None,
+            observers: [None, None],
+        }
+    }
+
+    /// Adds somebody to tell when this is over. There is room for two: the log and the metrics.
+    pub fn observe(&mut self, observer: Arc<dyn Observer>) {
+        if let Some(free) = self.observers.iter_mut().find(|slot| slot.is_none()) {
+            *free = Some(observer);
+        }
+    }
+
+    /// Bytes of the request body that arrived.
+    pub fn bytes_in(&self) -> u64 {
+        self.body_in
+            .as_ref()
+            .map_or(0, |meter| meter.bytes.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.answer.end = End::Panic;
+            self.answer.status = 500;
+            self.answer.reason = Some(Reason::Internal);
+        }
+        for observer in std::mem::take(&mut self.observers).into_iter().flatten() {
+            observer.ended(self);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::client::Client;
+    use crate::base::clock;
+    use std::sync::Mutex;
+
+    #[derive(Debug, Default)]
+    struct Seen(Mutex<Vec<&'static str>>);
+
+    impl Observer for Seen {
+        fn ended(&self, exchange: &Exchange) {
+            self.0.lock().unwrap().push(exchange.answer.end.as_str());
+        }
+    }
+
+    fn exchange() -> Exchange {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let origin = Origin {
+            peer,
+            trusted: false,
+            scheme: "http",
+            worker: 0,
+        };
+        let (head, ()) = http::Request::new(()).into_parts();
+        Exchange::new(origin, Client::new(Vec::new()).begin(false), clock::now(), &head)
+    }
+
+    #[test]
+    fn observers_hear_of_every_end_once() {
+        let seen = Arc::new(Seen::default());
+        let mut first = exchange();
+        first.observe(seen.clone());
+        first.answer.end = End::Ok;
+        drop(first);
+        let mut second = exchange();
+        second.observe(seen.clone());
+        drop(second);
+        let mut third = exchange();
+        third.observe(seen.clone());
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _held = third;
+            panic!("expected by this test");
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(*seen.0.lock().unwrap(), ["ok", "client_gone", "panic"]);
+    }
+}

@@ -1,0 +1,290 @@
+//! Header fields that a proxy must know: the hop-by-hop ones, those it manages, and the forwarding ones with the rule
+//! of whom to believe (RFC 9110 §7.6, RFC 7239).
+
+use std::net::IpAddr;
+
+use http::header::{
+    CONNECTION, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+    TE, TRANSFER_ENCODING, UPGRADE, VIA,
+};
+use ipnet::IpNet;
+
+/// The client's address and those of the proxies before us, nearest last.
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// `http` or `https`, as the client spoke.
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// The host that the client asked for.
+pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// The prefix that was taken off the path.
+pub const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+/// The request's id.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// What we call ourselves in `Via` (RFC 9110 §7.6.3).
+pub const VIA_US: HeaderValue = HeaderValue::from_static("1.1 tollgate");
+
+/// Names that no `Connection` option may take away: framing, routing, and what the gateway vouches for.
+const NEVER_HOP_BY_HOP: [&str; 10] = [
+    "host",
+    "content-length",
+    "content-type",
+    "authorization",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-prefix",
+    "x-request-id",
+    "forwarded",
+];
+
+/// What one pass over the fields of a message finds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Survey {
+    hop_by_hop: bool,
+    underscore: bool,
+}
+
+/// Removes what ends at this hop, on all `Connection` lines (RFC 9110 §7.6.1), and every name that an upstream could
+/// mistake for a managed one (`X_Forwarded_For`). `TE: trailers` stays, since gRPC needs it.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let survey = survey(headers);
+    if survey.underscore {
+        remove_look_alikes(headers);
+    }
+    if !survey.hop_by_hop {
+        return;
+    }
+    for name in connection_options(headers) {
+        headers.remove(&name);
+    }
+    let wants_trailers = headers.get_all(TE).iter().any(|value| has_token(value, "trailers"));
+    for name in [
+        CONNECTION,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION,
+        TE,
+        TRANSFER_ENCODING,
+        UPGRADE,
+        EXPECT,
+    ] {
+        headers.remove(name);
+    }
+    if wants_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+fn survey(headers: &HeaderMap) -> Survey {
+    let mut survey = Survey::default();
+    for name in headers.keys() {
+        let name = name.as_str();
+        survey.hop_by_hop |= matches!(
+            name,
+            "connection"
+                | "keep-alive"
+                | "proxy-connection"
+                | "proxy-authenticate"
+                | "proxy-authorization"
+                | "te"
+                | "transfer-encoding"
+                | "upgrade"
+                | "expect"
+        );
+        survey.underscore |= name.as_bytes().contains(&b'_');
+    }
+    survey
+}
+
+/// The fields that the sender's `Connection` lines name, without those that may never be taken away.
+fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
+    let lines = headers.get_all(CONNECTION);
+    let tokens = lines
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','));
+    tokens
+        .filter_map(|token| HeaderName::from_bytes(token.trim().as_bytes()).ok())
+        .filter(|name| !NEVER_HOP_BY_HOP.contains(&name.as_str()))
+        .collect()
+}
+
+/// CGI, WSGI and PHP read `X_Forwarded_For` as `X-Forwarded-For`, so a client could say what only we may.
+fn remove_look_alikes(headers: &mut HeaderMap) {
+    const MANAGED: [&str; 13] = [
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-forwarded-host",
+        "x-forwarded-prefix",
+        "x-request-id",
+        "x-real-ip",
+        "forwarded",
+        "via",
+        "host",
+        "connection",
+        "content-length",
+        "transfer-encoding",
+        "authorization",
+    ];
+    let look_alikes: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().contains('_') && MANAGED.contains(&name.as_str().replace('_', "-").as_str()))
+        .cloned()
+        .collect();
+    for name in look_alikes {
+        headers.remove(name);
+    }
+}
+
+/// Whether a list-valued field holds this token, case-insensitively, parameters ignored.
+pub fn has_token(value: &HeaderValue, token: &str) -> bool {
+    value.to_str().is_ok_and(|text| {
+        text.split(',').any(|item| {
+            item.split(';')
+                .next()
+                .is_some_and(|name| name.trim().eq_ignore_ascii_case(token))
+        })
+    })
+}
+
+/// The protocol that the client asks to switch to, where its `Connection` says `upgrade` too. Never `h2c`: the stream
+/// that would follow could not be looked at (RFC 9113 §3.1 has deprecated it).
+pub fn requested_upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let protocol = headers.get(UPGRADE)?;
+    let announced = headers
+        .get_all(CONNECTION)
+        .iter()
+        .any(|line| has_token(line, "upgrade"));
+    let single = headers.get_all(UPGRADE).iter().nth(1).is_none();
+    let plain = protocol
+        .to_str()
+        .is_ok_and(|text| !text.contains(',') && !text.trim().eq_ignore_ascii_case("h2c"));
+    (announced && single && plain).then(|| protocol.clone())
+}
+
+/// The client's address: the peer's own, unless trusted proxies stand between; then the nearest that is not one of
+/// them, read from the right, since everything further left is only what somebody claims.
+pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    if !is_trusted(peer, trusted) {
+        return peer;
+    }
+    let mut client = peer;
+    for hop in forwarding_hops(headers) {
+        let Some(address) = hop else { break };
+        client = address;
+        if !is_trusted(address, trusted) {
+            break;
+        }
+    }
+    client
+}
+
+/// Whether an address is one of `trusted_proxies`.
+pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    let address = address.to_canonical();
+    trusted.iter().any(|net| net.contains(&address))
+}
+
+/// The hops that `X-Forwarded-For` names, or `Forwarded` where the former is absent, nearest first. `None` stands for
+/// one that is not an address.
+fn forwarding_hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    let (name, node): (_, fn(&str) -> Option<&str>) = match headers.contains_key(X_FORWARDED_FOR) {
+        true => (X_FORWARDED_FOR, |element| Some(element)),
+        false => (FORWARDED, forwarded_for),
+    };
+    let lines: Vec<&HeaderValue> = headers.get_all(name).iter().collect();
+    let texts = lines.into_iter().rev().map(|line| line.to_str().unwrap_or_default());
+    texts
+        .flat_map(|text| text.rsplit(','))
+        .map(|element| node(element).and_then(node_address))
+        .collect()
+}
+
+/// The `for` parameter of one element of `Forwarded` (RFC 7239 §4).
+fn forwarded_for(element: &str) -> Option<&str> {
+    let mut pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+    pairs
+        .find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))
+        .map(|(_, value)| value)
+}
+
+/// The address of a node, which may be quoted, bracketed and have a port (RFC 7239 §6).
+fn node_address(node: &str) -> Option<IpAddr> {
+    let node = node.trim().trim_matches('"');
+    if let Some(rest) = node.strip_prefix('[') {
+        return rest.split_once(']').and_then(|(address, _)| address.parse().ok());
+    }
+    let bare = match node.split_once(':') {
+        Some((address, port)) if !port.contains(':') => address,
+        _ => node,
+    };
+    bare.parse().ok()
+}
+
+/// What the forwarding fields are set from.
+#[derive(Clone, Copy, Debug)]
+pub struct Hop<'a> {
+    /// The other end of the connection.
+    pub peer: IpAddr,
+    /// Whether it may be believed.
+    pub trusted: bool,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The host that the client asked for.
+    pub host: Option<&'a HeaderValue>,
+}
+
+/// Says to the upstream who asked for what. What an untrusted peer says about it is dropped first.
+pub fn set_forwarding(headers: &mut HeaderMap, hop: &Hop<'_>) {
+    let peer = address_value(hop.peer);
+    if !hop.trusted {
+        headers.insert(X_FORWARDED_FOR, peer);
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(hop.scheme));
+        headers.remove(FORWARDED);
+        headers.remove(X_REAL_IP);
+        headers.remove(X_FORWARDED_PREFIX);
+        match hop.host {
+            Some(host) => headers.insert(X_FORWARDED_HOST, host.clone()),
+            None => headers.remove(X_FORWARDED_HOST),
+        };
+    } else {
+        headers.append(X_FORWARDED_FOR, peer);
+        if !headers.contains_key(X_FORWARDED_PROTO) {
+            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(hop.scheme));
+        }
+        if let (false, Some(host)) = (headers.contains_key(X_FORWARDED_HOST), hop.host) {
+            headers.insert(X_FORWARDED_HOST, host.clone());
+        }
+        if headers.contains_key(FORWARDED) {
+            headers.append(FORWARDED, forwarded_element(hop));
+        }
+    }
+    headers.append(VIA, VIA_US);
+}
+
+fn address_value(address: IpAddr) -> HeaderValue {
+    HeaderValue::try_from(address.to_canonical().to_string()).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+fn forwarded_element(hop: &Hop<'_>) -> HeaderValue {
+    let text = match hop.peer.to_canonical() {
+        IpAddr::V4(address) => format!("for={address};proto={}", hop.scheme),
+        IpAddr::V6(address) => format!("for=\"[{address}]\";proto={}", hop.scheme),
+    };
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("for=unknown"))
+}
+
+/// Removes a `Host` that is about to be replaced, and sets the new one.
+pub fn set_host(headers: &mut HeaderMap, host: Option<HeaderValue>) {
+    match host {
+        Some(host) => headers.insert(HOST, host),
+        None => headers.remove(HOST),
+    };
+}
+
+#[cfg(test)]
+#[path = "headers_tests.rs"]
+mod tests;

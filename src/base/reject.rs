@@ -1,0 +1,166 @@
+//! The closed table of refusals: every way in which the gateway itself answers a request. What the client reads and
+//! what the log says are different fields. Knows nothing of how a refusal is rendered.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use http::header::{ALLOW, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, StatusCode};
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Nothing matches.
+    NoRoute,
+    /// The path matches, the method does not.
+    MethodNotAllowed,
+    /// Malformed or ambiguous framing, host or path.
+    BadRequest,
+    /// Too many fields, or too many bytes of them.
+    HeaderTooLarge,
+    /// A body over its limit, announced or counted.
+    BodyTooLarge,
+    /// A body that came too slowly.
+    BodyTimeout,
+    /// A cap on connections or requests in flight is reached.
+    Overloaded,
+    /// The upstream has no address to send to.
+    NoEndpoints,
+    /// No address took the connection.
+    UpstreamConnect,
+    /// The upstream closed before it answered.
+    UpstreamReset,
+    /// The upstream's answer is not HTTP, or not an answer to this request.
+    UpstreamProtocol,
+    /// The upstream did not answer within `response_timeout`.
+    UpstreamTimeout,
+    /// The route's `timeout` ran out.
+    DeadlineExceeded,
+    /// A fault of the gateway itself.
+    Internal,
+}
+
+/// What is the same for every refusal of one [`Reason`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The status that the client gets.
+    pub status: StatusCode,
+    /// The stable word in problem bodies, logs and metrics.
+    pub code: &'static str,
+    /// The short text in problem bodies, the same at every occurrence (RFC 9457 §3.1.3).
+    pub title: &'static str,
+}
+
+impl Reason {
+    /// Every reason there is.
+    pub const ALL: [Self; 14] = [
+        Self::NoRoute,
+        Self::MethodNotAllowed,
+        Self::BadRequest,
+        Self::HeaderTooLarge,
+        Self::BodyTooLarge,
+        Self::BodyTimeout,
+        Self::Overloaded,
+        Self::NoEndpoints,
+        Self::UpstreamConnect,
+        Self::UpstreamReset,
+        Self::UpstreamProtocol,
+        Self::UpstreamTimeout,
+        Self::DeadlineExceeded,
+        Self::Internal,
+    ];
+
+    /// Status, code and title.
+    pub const fn facts(self) -> Facts {
+        let (status, code, title) = match self {
+            Self::NoRoute => (StatusCode::NOT_FOUND, "no_route", "No route"),
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "Method not allowed",
+            ),
+            Self::BadRequest => (StatusCode::BAD_REQUEST, "bad_request", "Bad request"),
+            Self::HeaderTooLarge => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "header_too_large",
+                "Request head too large",
+            ),
+            Self::BodyTooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                "Request body too large",
+            ),
+            Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body_timeout", "Request body too slow"),
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
+            Self::NoEndpoints => (StatusCode::SERVICE_UNAVAILABLE, "no_endpoints", "No endpoints"),
+            Self::UpstreamConnect => (StatusCode::BAD_GATEWAY, "upstream_connect", "Upstream unreachable"),
+            Self::UpstreamReset => (
+                StatusCode::BAD_GATEWAY,
+                "upstream_reset",
+                "Upstream closed the connection",
+            ),
+            Self::UpstreamProtocol => (StatusCode::BAD_GATEWAY, "upstream_protocol", "Upstream answered badly"),
+            Self::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "Upstream timed out"),
+            Self::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", "Deadline exceeded"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
+        };
+        Facts { status, code, title }
+    }
+}
+
+/// A refused request.
+#[derive(Debug)]
+pub struct Reject {
+    /// Why.
+    pub reason: Reason,
+    /// What the client reads: never more than it may know.
+    pub detail: Cow<'static, str>,
+    /// What only the log says.
+    pub cause: Option<Box<str>>,
+    /// Response fields that belong to the refusal, such as `Allow`.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Reject {
+    /// A refusal with the text that the client reads.
+    pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            reason,
+            detail: detail.into(),
+            cause: None,
+            fields: Vec::new(),
+        }
+    }
+
+    /// Adds what only the log says.
+    pub fn because(mut self, cause: impl fmt::Display) -> Self {
+        self.cause = Some(cause.to_string().into_boxed_str());
+        self
+    }
+
+    /// Adds `Retry-After`, in seconds.
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.fields.push((RETRY_AFTER, HeaderValue::from(seconds)));
+        self
+    }
+
+    /// Adds `Allow`, as RFC 9110 §15.5.6 asks of a 405.
+    pub fn allow(mut self, methods: HeaderValue) -> Self {
+        self.fields.push((ALLOW, methods));
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_statuses_are_errors() {
+        let mut codes: Vec<_> = Reason::ALL.iter().map(|reason| reason.facts().code).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), Reason::ALL.len());
+        assert!(Reason::ALL.iter().all(|reason| reason.facts().status.as_u16() >= 400));
+    }
+}

@@ -1,0 +1,37 @@
+//! Refuses request bodies larger than the route allows: by what they announce, and, since anybody can announce
+//! anything or nothing, by what arrives.
+
+use http::header::CONTENT_LENGTH;
+
+use super::gate::Gate;
+use crate::base::reject::{Reason, Reject};
+use crate::base::request::Request;
+
+/// Largest request body of a route, in bytes.
+#[derive(Debug)]
+pub struct BodyLimit(pub u64);
+
+impl Gate for BodyLimit {
+    type Pass = ();
+
+    fn check(&self, request: &mut Request) -> Result<(), Reject> {
+        let announced = request
+            .head
+            .headers
+            .get(CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse().ok());
+        if announced.is_some_and(|length: u64| length > self.0) {
+            return Err(too_large());
+        }
+        request.body.limit(self.0);
+        Ok(())
+    }
+}
+
+/// The refusal, wherever the excess is found.
+pub fn too_large() -> Reject {
+    Reject::new(
+        Reason::BodyTooLarge,
+        "the request body is larger than this route allows",
+    )
+}

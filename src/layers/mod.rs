@@ -1,0 +1,60 @@
+//! Floor 2: the policies that stand in front of forwarding, and the one place that puts them in order. No layer knows
+//! another, none knows what forwards. To add one: its file, a field of [`Policies`], a line in [`Stack`] and in
+//! [`stack`].
+
+pub mod access_log;
+pub mod body_limit;
+pub mod deadline;
+pub mod gate;
+pub mod metrics;
+pub mod path_guard;
+pub mod request_id;
+
+use std::sync::Arc;
+
+use tower::{Service, ServiceBuilder};
+
+use crate::base::request::{Refused, Request, Response};
+use access_log::AccessLog;
+use body_limit::BodyLimit;
+use deadline::Deadline;
+use gate::{GateLayer, Gated};
+use metrics::Metrics;
+use path_guard::PathGuard;
+use request_id::RequestId;
+
+/// What one route asks of its layers; `None` where it does not use one.
+#[derive(Debug)]
+pub struct Policies {
+    /// Ids for requests.
+    pub request_id: Arc<RequestId>,
+    /// Lines for requests.
+    pub access_log: Option<Arc<AccessLog>>,
+    /// Numbers about requests.
+    pub metrics: Arc<Metrics>,
+    /// The paths that are refused.
+    pub path_guard: Option<Arc<PathGuard>>,
+    /// The budget of time.
+    pub deadline: Option<Arc<Deadline>>,
+    /// The budget of bytes.
+    pub body_limit: Option<Arc<BodyLimit>>,
+}
+
+/// A route's layers around the service `S` that answers.
+pub type Stack<S> =
+    Gated<RequestId, Gated<AccessLog, Gated<Metrics, Gated<PathGuard, Gated<Deadline, Gated<BodyLimit, S>>>>>>;
+
+/// Puts a route's layers around `inner`, outermost first. Moving a line changes behaviour: read its reason first.
+pub fn stack<S>(policies: &Policies, inner: S) -> Stack<S>
+where
+    S: Service<Request, Response = Response, Error = Refused>,
+{
+    ServiceBuilder::new()
+        .layer(GateLayer(Some(policies.request_id.clone()))) // first: every line and every refusal names the id
+        .layer(GateLayer(policies.access_log.clone())) // sees every outcome, also the refusals below
+        .layer(GateLayer(Some(policies.metrics.clone()))) // likewise; behind the log only because the log needs no metrics
+        .layer(GateLayer(policies.path_guard.clone())) // before anything that decides by the path
+        .layer(GateLayer(policies.deadline.clone())) // one budget for everything that waits below
+        .layer(GateLayer(policies.body_limit.clone())) // before anything that reads or forwards a body
+        .service(inner)
+}

@@ -1,0 +1,101 @@
+//! Gives each request an id: the one that a trusted proxy brought, or a new UUID (version 7, RFC 9562 §5.7), shown to
+//! the upstream and to the client.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::HeaderValue;
+
+use super::gate::Gate;
+use crate::base::headers::X_REQUEST_ID;
+use crate::base::reject::Reject;
+use crate::base::request::{Outcome, Request};
+
+/// Longest id that is taken over from a trusted proxy, in bytes.
+const LONGEST: usize = 128;
+
+/// The policy: there is only one.
+#[derive(Debug)]
+pub struct RequestId {
+    /// Random bits, from one generator per worker.
+    randomness: Box<[Mutex<fastrand::Rng>]>,
+}
+
+impl RequestId {
+    /// Ids for requests of this many workers, drawn from these seeds.
+    pub fn new(seeds: impl IntoIterator<Item = u64>) -> Self {
+        Self {
+            randomness: seeds
+                .into_iter()
+                .map(|seed| Mutex::new(fastrand::Rng::with_seed(seed)))
+                .collect(),
+        }
+    }
+
+    /// A new id.
+    pub fn generate(&self, worker: usize, now: Duration) -> Option<HeaderValue> {
+        let mut bits = [0; 10];
+        let slot = self.randomness.get(worker).or(self.randomness.first())?;
+        slot.lock().unwrap_or_else(PoisonError::into_inner).fill(&mut bits);
+        let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let id = uuid::Builder::from_unix_timestamp_millis(millis, &bits).into_uuid();
+        HeaderValue::from_str(id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer())).ok()
+    }
+}
+
+impl Gate for RequestId {
+    type Pass = ();
+
+    fn check(&self, request: &mut Request) -> Result<(), Reject> {
+        let brought = request.head.headers.get(X_REQUEST_ID);
+        let brought = brought
+            .filter(|id| request.exchange.origin.trusted && is_sound(id))
+            .cloned();
+        let id = brought.or_else(|| {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.generate(request.exchange.origin.worker, now)
+        });
+        if let Some(id) = id {
+            request.head.headers.insert(X_REQUEST_ID, id.clone());
+            request.exchange.id = Some(id);
+        }
+        Ok(())
+    }
+
+    fn finish(&self, (): (), outcome: &mut Outcome) {
+        if let Ok(response) = outcome
+            && let Some(id) = &response.exchange.id
+        {
+            response.head.headers.insert(X_REQUEST_ID, id.clone());
+        }
+    }
+}
+
+fn is_sound(id: &HeaderValue) -> bool {
+    (1..=LONGEST).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_version_7_and_differ() {
+        let ids = RequestId::new([1, 2]);
+        let now = Duration::from_millis(0x0123_4567_89ab);
+        let one = ids.generate(0, now).unwrap();
+        let text = one.to_str().unwrap();
+        assert!(text.starts_with("01234567-89ab-7") && text.len() == 36, "{text}");
+        assert_ne!(one, ids.generate(0, now).unwrap());
+        assert_ne!(ids.generate(1, now), ids.generate(9, now));
+    }
+
+    #[test]
+    fn an_id_that_could_break_a_log_is_not_taken_over() {
+        for (id, sound) in [("abc-1", true), ("a b", false), ("", false)] {
+            assert_eq!(is_sound(&HeaderValue::from_str(id).unwrap()), sound, "{id}");
+        }
+        assert!(!is_sound(&HeaderValue::from_str(&"x".repeat(129)).unwrap()));
+    }
+}

@@ -1,0 +1,198 @@
+//! Builds a snapshot: the only place that constructs stacks and routers.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use axum::Router;
+
+use super::mount::{Answerer, Mount, Route};
+use super::snapshot::{Snapshot, is_within};
+use crate::base::path;
+use crate::config::order::matching_order;
+use crate::config::{Config, EncodedSlashes, HostMatch, PathMatch, RouteConfig};
+use crate::layers::access_log::{AccessLog, Lines};
+use crate::layers::body_limit::BodyLimit;
+use crate::layers::deadline::Deadline;
+use crate::layers::metrics::{Metrics, RouteMetrics};
+use crate::layers::path_guard::PathGuard;
+use crate::layers::request_id::RequestId;
+use crate::layers::{Policies, Stack, stack};
+use crate::telemetry::recorder::Recorder;
+use crate::upstream::forward::Forward;
+use crate::upstream::rewrite::Rewrite;
+use crate::upstream::{self, Upstream};
+
+/// The route label of requests that no route takes; no route can have this name.
+const UNMATCHED: &str = "none";
+
+/// What a snapshot is built with and shares with others.
+#[derive(Debug)]
+pub struct Tools {
+    /// Where numbers go.
+    pub recorder: Arc<Recorder>,
+    /// Where access lines go, if anywhere.
+    pub lines: Option<Arc<Lines>>,
+    /// Where ids come from.
+    pub request_id: Arc<RequestId>,
+    /// What upstreams need.
+    pub upstream: upstream::Tools,
+}
+
+/// A route and what it was made from.
+struct Built<'a> {
+    config: &'a RouteConfig,
+    route: Arc<Route>,
+}
+
+/// Builds what a configuration describes, and starts its upstreams.
+pub fn snapshot(config: &Config, tools: &Tools) -> Snapshot {
+    let upstreams: BTreeMap<&str, Arc<Upstream>> = config
+        .upstreams
+        .iter()
+        .map(|policy| (policy.name.as_str(), Upstream::start(policy, &tools.upstream)))
+        .collect();
+    let mut ranks: HashMap<&PathMatch, usize> = HashMap::new();
+    let routes: Vec<Built<'_>> = matching_order(&config.routes)
+        .into_iter()
+        .filter_map(|index| config.routes.get(index))
+        .filter_map(|route| {
+            let next = ranks.len();
+            let rank = *ranks.entry(&route.path).or_insert(next);
+            let upstream = upstreams.get(route.upstream.as_str())?;
+            Some(Built {
+                config: route,
+                route: Arc::new(build_route(route, rank, upstream, tools)),
+            })
+        })
+        .collect();
+    let unmatched = unmatched_stack(tools);
+    let router_of = |covers: &dyn Fn(&HostMatch) -> bool| router(&routes, covers, &unmatched);
+    let hosts: BTreeSet<&HostMatch> = config.routes.iter().flat_map(|route| &route.hosts).collect();
+    let mut wildcard = Vec::new();
+    let mut exact = HashMap::default();
+    for host in hosts {
+        match host {
+            HostMatch::Exact(name) => drop(exact.insert(name.clone(), router_of(&|other| covers_name(other, name)))),
+            HostMatch::Wildcard(suffix) => {
+                wildcard.push((suffix.clone(), router_of(&|other| covers_suffix(other, suffix))));
+            }
+        }
+    }
+    wildcard.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
+    Snapshot {
+        exact,
+        wildcard,
+        any: router_of(&|_| false),
+        unmatched: Mount::new(Vec::new(), unmatched.clone()),
+        upstreams: upstreams.into_values().collect(),
+        routes: config.routes.iter().map(|route| route.name.as_str().into()).collect(),
+    }
+}
+
+fn covers_name(host: &HostMatch, name: &str) -> bool {
+    match host {
+        HostMatch::Exact(other) => other == name,
+        HostMatch::Wildcard(suffix) => is_within(name, suffix),
+    }
+}
+
+fn covers_suffix(host: &HostMatch, suffix: &str) -> bool {
+    matches!(host, HostMatch::Wildcard(other) if suffix.ends_with(other.as_str()))
+}
+
+fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Upstream>, tools: &Tools) -> Route {
+    let name: Arc<str> = config.name.as_str().into();
+    let prefix = match &config.path {
+        PathMatch::Prefix(prefix) if config.strip_prefix => Some(prefix.clone()),
+        _ => None,
+    };
+    let rewrite = Rewrite {
+        strip_prefix: prefix,
+        template: config.rewrite.clone(),
+    };
+    let policies = Policies {
+        path_guard: (config.encoded_slashes == EncodedSlashes::Reject).then(|| Arc::new(PathGuard)),
+        deadline: (!config.timeout.is_zero()).then(|| Arc::new(Deadline(config.timeout))),
+        body_limit: (config.max_body > 0).then(|| Arc::new(BodyLimit(config.max_body))),
+        ..common_policies(&name, tools)
+    };
+    Route {
+        rank,
+        methods: config.methods.clone(),
+        headers: config.headers.clone(),
+        query: config.query.clone(),
+        stack: stack(&policies, Answerer::Forward(Forward::new(upstream.clone(), rewrite))),
+        name,
+    }
+}
+
+fn unmatched_stack(tools: &Tools) -> Stack<Answerer> {
+    stack(&common_policies(&UNMATCHED.into(), tools), Answerer::Nobody)
+}
+
+/// What every request gets, whatever its route.
+fn common_policies(name: &Arc<str>, tools: &Tools) -> Policies {
+    Policies {
+        request_id: tools.request_id.clone(),
+        access_log: tools.lines.clone().map(|lines| Arc::new(AccessLog(lines))),
+        metrics: Arc::new(Metrics(Arc::new(RouteMetrics::new(name, &tools.recorder)))),
+        path_guard: None,
+        deadline: None,
+        body_limit: None,
+    }
+}
+
+/// The router of the hosts that `covers` accepts, and of routes for any host. Each path gets every route that may take a
+/// request there, the most specific first.
+fn router(routes: &[Built<'_>], covers: &dyn Fn(&HostMatch) -> bool, unmatched: &Stack<Answerer>) -> Router {
+    let here: Vec<&Built<'_>> = routes
+        .iter()
+        .filter(|built| built.config.hosts.is_empty() || built.config.hosts.iter().any(covers))
+        .collect();
+    let mount = |covered: &dyn Fn(&PathMatch) -> bool| {
+        let taking = here
+            .iter()
+            .filter(|built| covered(&built.config.path))
+            .map(|built| built.route.clone());
+        Mount::new(taking.collect(), unmatched.clone())
+    };
+    let paths: BTreeSet<&str> = here.iter().map(|built| text(&built.config.path)).collect();
+    let prefixes: BTreeSet<&str> = here.iter().filter_map(|built| prefix(&built.config.path)).collect();
+    let mut router = Router::new().without_v07_checks();
+    for path in paths.into_iter().filter(|path| *path != "/" || !prefixes.contains("/")) {
+        router = router.route_service(&escaped(path), mount(&|route| takes(route, path)));
+    }
+    for prefix in prefixes.into_iter().filter(|prefix| *prefix != "/") {
+        let below = mount(&|route| matches!(route, PathMatch::Prefix(other) if path::is_below(prefix, other)));
+        router = router
+            .route_service(&format!("{}/", escaped(prefix)), below.clone())
+            .route_service(&format!("{}/{{*below}}", escaped(prefix)), below);
+    }
+    let root = mount(&|route| matches!(route, PathMatch::Prefix(prefix) if prefix == "/"));
+    router.fallback_service(root)
+}
+
+fn takes(route: &PathMatch, path: &str) -> bool {
+    match route {
+        PathMatch::Exact(exact) => exact == path,
+        PathMatch::Prefix(prefix) => path::is_below(path, prefix),
+    }
+}
+
+fn text(path: &PathMatch) -> &str {
+    match path {
+        PathMatch::Prefix(text) | PathMatch::Exact(text) => text,
+    }
+}
+
+fn prefix(path: &PathMatch) -> Option<&str> {
+    match path {
+        PathMatch::Prefix(prefix) => Some(prefix),
+        PathMatch::Exact(_) => None,
+    }
+}
+
+/// Braces have a meaning in the router's own paths.
+fn escaped(path: &str) -> String {
+    path.replace('{', "{{").replace('}', "}}")
+}

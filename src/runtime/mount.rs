@@ -1,0 +1,243 @@
+//! What the axum router mounts at a path: the routes that may take a request there, and the way from axum's words into
+//! those of the stack and back. The exchange and the body ride through the router in one extension.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use axum::body::Body;
+use futures_util::future::{Either, Ready, ready};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
+use pin_project_lite::pin_project;
+use tower::Service;
+
+use super::outgoing::Outgoing;
+use super::problem;
+use crate::base::body::{RequestBody, ResponseBody};
+use crate::base::exchange::Exchange;
+use crate::base::reject::{Reason, Reject};
+use crate::base::request::{Outcome, Refused, Request, Response as Answer};
+use crate::layers::Stack;
+use crate::upstream::forward::Forward;
+
+/// Carries a request's body and exchange through the router. A clone carries nothing: there is only one request.
+#[derive(Default)]
+pub struct Carrier(Mutex<Option<(RequestBody, Box<Exchange>)>>);
+
+impl Carrier {
+    /// Takes the two on board.
+    pub fn new(body: RequestBody, exchange: Box<Exchange>) -> Self {
+        Self(Mutex::new(Some((body, exchange))))
+    }
+}
+
+impl Clone for Carrier {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// A route as it runs.
+#[derive(Debug)]
+pub struct Route {
+    /// Its name in metrics and logs.
+    pub name: Arc<str>,
+    /// How specific its path is: routes of one rank have the same path.
+    pub rank: usize,
+    /// Methods that it takes; none means any.
+    pub methods: Vec<Method>,
+    /// Fields that must be present.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Query parameters that must be present.
+    pub query: Vec<(String, String)>,
+    /// What takes its requests.
+    pub stack: Stack<Answerer>,
+}
+
+impl Route {
+    fn takes_method(&self, method: &Method) -> bool {
+        self.methods.is_empty()
+            || self.methods.contains(method)
+            || *method == Method::HEAD && self.methods.contains(&Method::GET)
+    }
+
+    fn meets_conditions(&self, head: &http::request::Parts) -> bool {
+        let has = |pair: &str, (name, value): &(String, String)| {
+            pair.split_once('=')
+                .map_or(pair == name && value.is_empty(), |(n, v)| n == name && v == value)
+        };
+        self.headers
+            .iter()
+            .all(|(name, value)| head.headers.get_all(name).iter().any(|sent| sent == value))
+            && self.query.iter().all(|wanted| {
+                head.uri
+                    .query()
+                    .is_some_and(|query| query.split('&').any(|pair| has(pair, wanted)))
+            })
+    }
+}
+
+/// The routes at one path of one set of hosts, in the order in which they are asked.
+#[derive(Clone, Debug)]
+pub struct Mount(Arc<Place>);
+
+#[derive(Debug)]
+struct Place {
+    routes: Vec<Arc<Route>>,
+    /// Delivers what no route takes.
+    unmatched: Stack<Answerer>,
+}
+
+impl Mount {
+    /// These routes; what none of them takes goes to `unmatched`.
+    pub fn new(routes: Vec<Arc<Route>>, unmatched: Stack<Answerer>) -> Self {
+        Self(Arc::new(Place { routes, unmatched }))
+    }
+
+    /// The first route that takes the request. The most specific path owns it: when only the method is wrong there, no
+    /// less specific route is asked.
+    fn choose(&self, head: &http::request::Parts) -> Result<Option<&Arc<Route>>, Reject> {
+        let mut allowed: Vec<&Method> = Vec::new();
+        let mut owner = None;
+        for route in self.0.routes.iter().filter(|route| route.meets_conditions(head)) {
+            if owner.is_some_and(|rank| rank != route.rank) {
+                break;
+            }
+            if route.takes_method(&head.method) {
+                return Ok(Some(route));
+            }
+            owner = Some(route.rank);
+            allowed.extend(&route.methods);
+        }
+        if allowed.is_empty() {
+            Ok(None)
+        } else {
+            Err(method_not_allowed(allowed))
+        }
+    }
+}
+
+fn method_not_allowed(mut allowed: Vec<&Method>) -> Reject {
+    if allowed.contains(&&Method::GET) {
+        allowed.push(&Method::HEAD);
+    }
+    allowed.sort_unstable_by_key(|method| method.as_str());
+    allowed.dedup();
+    let list = allowed
+        .iter()
+        .map(|method| method.as_str())
+        .collect::<Vec<_>>()
+        .join(", ");
+    let list = HeaderValue::try_from(list).unwrap_or(HeaderValue::from_static(""));
+    Reject::new(Reason::MethodNotAllowed, "this path does not take this method").allow(list)
+}
+
+impl Service<http::Request<Body>> for Mount {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = MountFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> MountFuture {
+        let (mut head, _) = request.into_parts();
+        let carrier = head.extensions.remove::<Carrier>();
+        let carried = carrier.and_then(|carrier| carrier.0.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let Some((body, mut exchange)) = carried else {
+            return MountFuture { inner: None };
+        };
+        let chosen = if exchange.refused_early.is_some() {
+            Ok(None)
+        } else {
+            self.choose(&head)
+        };
+        let mut stack = match chosen {
+            Ok(Some(route)) => {
+                exchange.route = Some(route.name.clone());
+                route.stack.clone()
+            }
+            Ok(None) => self.0.unmatched.clone(),
+            Err(reject) => {
+                exchange.refused_early = Some(Box::new(reject));
+                self.0.unmatched.clone()
+            }
+        };
+        MountFuture {
+            inner: Some(stack.call(Request { head, body, exchange })),
+        }
+    }
+}
+
+pin_project! {
+    /// The way through a route's stack.
+    pub struct MountFuture {
+        #[pin]
+        inner: Option<<Stack<Answerer> as Service<Request>>::Future>,
+    }
+}
+
+impl Future for MountFuture {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(inner) = self.project().inner.as_pin_mut() else {
+            // Only a request that did not come through our own front door carries nothing.
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            return Poll::Ready(Ok(response));
+        };
+        Poll::Ready(Ok(match ready!(inner.poll(cx)) {
+            Ok(Answer { head, body, exchange }) => {
+                let outgoing = Outgoing::new(body, head.status, exchange);
+                Response::from_parts(head, Body::new(outgoing))
+            }
+            Err(refused) => problem::render(refused).map(Body::new),
+        }))
+    }
+}
+
+/// What stands at the bottom of a stack.
+#[derive(Clone, Debug)]
+pub enum Answerer {
+    /// A route's upstream.
+    Forward(Forward),
+    /// Nothing: the request is refused, for the reason that was found, or because no route takes it.
+    Nobody,
+}
+
+impl Service<Request> for Answerer {
+    type Response = Answer;
+    type Error = Refused;
+    type Future = Either<<Forward as Service<Request>>::Future, Ready<Outcome>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        match self {
+            Self::Forward(forward) => Either::Left(forward.call(request)),
+            Self::Nobody => Either::Right(ready(answer_unmatched(request))),
+        }
+    }
+}
+
+fn answer_unmatched(request: Request) -> Outcome {
+    let Request { mut exchange, .. } = request;
+    if exchange.refused_early.is_none() && exchange.target.path() == "*" {
+        // `OPTIONS *` asks about the server itself (RFC 9110 §9.3.7), and that is us.
+        let (mut head, ()) = Response::new(()).into_parts();
+        head.status = StatusCode::NO_CONTENT;
+        return Ok(Answer {
+            head,
+            body: ResponseBody::Empty,
+            exchange,
+        });
+    }
+    let no_route = || Box::new(Reject::new(Reason::NoRoute, "no route takes this host and path"));
+    let reject = exchange.refused_early.take().unwrap_or_else(no_route);
+    Err(Refused { reject, exchange })
+}

@@ -1,0 +1,73 @@
+//! The one place where a refusal becomes a response: RFC 9457 problem details.
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, Method, Response};
+use serde::Serialize;
+
+use super::outgoing::Outgoing;
+use crate::base::body::ResponseBody;
+use crate::base::exchange::End;
+use crate::base::headers::X_REQUEST_ID;
+use crate::base::reject::Reason;
+use crate::base::request::Refused;
+
+/// The media type of problem details (RFC 9457 §3).
+pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// The members of a problem body, in the order in which people read them.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+}
+
+/// The text of a problem body.
+pub fn text(reason: Reason, detail: &str, request_id: Option<&str>) -> Vec<u8> {
+    let facts = reason.facts();
+    let problem = Problem {
+        r#type: "about:blank",
+        title: facts.title,
+        status: facts.status.as_u16(),
+        detail,
+        code: facts.code,
+        request_id,
+    };
+    serde_json::to_vec(&problem).unwrap_or_default()
+}
+
+/// Turns a refusal into what the client gets.
+pub fn render(refused: Refused) -> Response<Outgoing> {
+    let Refused { reject, mut exchange } = refused;
+    let id = exchange.id.clone();
+    let text = text(
+        reject.reason,
+        &reject.detail,
+        id.as_ref().and_then(|id| id.to_str().ok()),
+    );
+    exchange.answer.reason = Some(reject.reason);
+    exchange.answer.cause = reject.cause;
+    let status = reject.reason.facts().status;
+    let length = HeaderValue::from(text.len());
+    let body = if exchange.method == Method::HEAD {
+        ResponseBody::Empty
+    } else {
+        ResponseBody::Full(Bytes::from(text))
+    };
+    exchange.answer.end = End::ClientGone;
+    let mut response = Response::new(Outgoing::new(body, status, exchange));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, PROBLEM_JSON);
+    headers.insert(CONTENT_LENGTH, length);
+    headers.extend(reject.fields);
+    if let Some(id) = id {
+        headers.insert(X_REQUEST_ID, id);
+    }
+    response
+}

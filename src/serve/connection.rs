@@ -1,0 +1,198 @@
+//! One client connection from its first byte to its last: speaks HTTP/1.1 or HTTP/2, ends it when it stands still, and
+//! lets it finish when the gateway drains.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::{Builder, UpgradeableConnection};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::Limits;
+use super::dispatch::Dispatch;
+use super::socket::Socket;
+use crate::base::alarm::Alarm;
+use crate::base::client::{Client, Phase};
+use crate::base::clock;
+use crate::base::exchange::Origin;
+use crate::base::headers;
+use crate::base::seat::Seat;
+use crate::runtime::Live;
+
+/// hyper keeps this many fields on the stack; more have to be asked for, and cost an allocation per request.
+const FIELDS_ON_STACK: usize = 100;
+/// How often an idle HTTP/2 client is asked whether it is still there.
+const PING_EVERY: Duration = Duration::from_secs(30);
+
+/// What every connection of a worker is served with.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// What runs.
+    pub live: Live,
+    /// What clients may do.
+    pub limits: Arc<Limits>,
+    /// The worker.
+    pub worker: usize,
+    codec: Builder<TokioExecutor>,
+}
+
+impl Service {
+    /// The service of one worker.
+    pub fn new(live: Live, limits: Arc<Limits>, worker: usize) -> Self {
+        let mut codec = Builder::new(TokioExecutor::new());
+        codec
+            .http1()
+            .max_buf_size(limits.max_header_bytes.max(8192))
+            .header_read_timeout(None)
+            .pipeline_flush(false);
+        if limits.max_headers > FIELDS_ON_STACK {
+            codec.http1().max_headers(limits.max_headers);
+        }
+        codec
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.http2_max_streams)
+            .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
+            .keep_alive_interval(PING_EVERY);
+        Self {
+            live,
+            limits,
+            worker,
+            codec,
+        }
+    }
+
+    /// Serves a connection until it ends, or until `draining` says to end it.
+    pub async fn serve(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        seats: Vec<Seat>,
+        mut draining: watch::Receiver<bool>,
+    ) -> Arc<Client> {
+        let client = Client::new(seats);
+        let trusted = headers::is_trusted(peer.ip(), &self.limits.trusted);
+        let origin = Origin {
+            peer,
+            trusted,
+            scheme: "http",
+            worker: self.worker,
+        };
+        let dispatch = Dispatch {
+            live: self.live.clone(),
+            origin,
+            client: client.clone(),
+            limits: self.limits.clone(),
+        };
+        let io = TokioIo::new(Socket::new(stream, client.clone()));
+        let connection = Box::pin(self.codec.serve_connection_with_upgrades(io, dispatch).into_owned());
+        let mut watched = Watched {
+            connection,
+            client: client.clone(),
+            limits: self.limits.clone(),
+            alarm: Alarm::default(),
+            due: None,
+            ending: false,
+        };
+        tokio::select! {
+            biased;
+            () = &mut watched => return client,
+            _ = draining.wait_for(|draining| *draining) => watched.end(),
+        }
+        watched.await;
+        client
+    }
+}
+
+/// A connection and the timer that ends it when it stands still.
+struct Watched {
+    connection: Pin<Box<UpgradeableConnection<'static, TokioIo<Socket>, Dispatch, TokioExecutor>>>,
+    client: Arc<Client>,
+    limits: Arc<Limits>,
+    alarm: Alarm,
+    due: Option<Instant>,
+    ending: bool,
+}
+
+impl Watched {
+    /// Takes no further request, and ends with the last one.
+    fn end(&mut self) {
+        self.ending = true;
+        self.connection.as_mut().graceful_shutdown();
+    }
+
+    /// When the connection has stood still for too long, as things are.
+    fn limit(&self) -> Option<Instant> {
+        let stalled = self
+            .client
+            .stalled_since()
+            .zip(nonzero(self.limits.pace.idle))
+            .map(|(since, idle)| since + idle);
+        let (phase, since) = self.client.phase();
+        let own = match phase {
+            Phase::Head => nonzero(self.limits.header_read_timeout).map(|timeout| since + timeout),
+            Phase::Idle => nonzero(self.limits.keep_alive_timeout).map(|timeout| since + timeout),
+            Phase::Busy => None,
+        };
+        match (stalled, own) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// Keeps the alarm set: brought forward at once, moved back only when it rings, so that a busy connection does not
+    /// touch it.
+    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let limit = self.limit();
+        if let Some(limit) = limit
+            && self.due.is_none_or(|due| limit < due)
+        {
+            self.due = Some(limit);
+            self.alarm.set(limit);
+        }
+        if self.due.is_none() || self.alarm.poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.due = None;
+        let Some(limit) = limit else {
+            // Busy: look again when it may have become idle for long enough.
+            let again = clock::now() + self.limits.header_read_timeout.max(Duration::from_secs(1));
+            self.due = Some(again);
+            self.alarm.set(again);
+            return self.alarm.poll(cx);
+        };
+        if limit > clock::now() {
+            return self.poll_alarm(cx);
+        }
+        Poll::Ready(())
+    }
+}
+
+fn nonzero(duration: Duration) -> Option<Duration> {
+    (!duration.is_zero()).then_some(duration)
+}
+
+impl Future for Watched {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        // How it ended is in the access log, request by request; what never became a request is counted by the worker.
+        if this.connection.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if this.poll_alarm(cx).is_pending() {
+            return Poll::Pending;
+        }
+        if this.client.phase().0 == Phase::Idle && !this.ending {
+            this.end();
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+}

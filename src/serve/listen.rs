@@ -1,0 +1,103 @@
+//! Listening sockets, and the loop that accepts: each connection goes to the worker with the fewest, for life.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::overload;
+use super::workers::{Accepted, Workers};
+use crate::base::seat::Seats;
+use crate::base::tasks::Group;
+
+/// Connections that the kernel may hold for us.
+const BACKLOG: i32 = 4096;
+/// How long accepting pauses when there is nothing to accept with, such as file descriptors.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Turned-away clients that are waited for at one time.
+const TURNED_AWAY: usize = 1024;
+
+/// A bound address.
+#[derive(Debug)]
+pub struct Listener {
+    /// Where it is bound; with port 0 the port that was found.
+    pub address: SocketAddr,
+    /// Its connections.
+    pub seats: Arc<Seats>,
+    socket: TcpListener,
+}
+
+impl Listener {
+    /// The bare socket.
+    pub fn into_socket(self) -> TcpListener {
+        self.socket
+    }
+}
+
+/// Binds an address.
+///
+/// # Errors
+/// When the address cannot be had.
+pub fn bind(address: SocketAddr) -> io::Result<Listener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let socket = TcpListener::from(socket);
+    Ok(Listener {
+        address: socket.local_addr()?,
+        seats: Arc::default(),
+        socket,
+    })
+}
+
+/// Accepts until it is dropped. `most` connections are served at one time, over all listeners.
+pub async fn accept(listener: Listener, workers: Arc<Workers>, most: usize) {
+    let Listener { address, seats, socket } = listener;
+    let socket = match tokio::net::TcpListener::from_std(socket) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::error!(%address, %error, "cannot accept connections");
+            return;
+        }
+    };
+    let turned_away = Group::default();
+    let mut failing = false;
+    loop {
+        match socket.accept().await {
+            Ok((stream, peer)) => {
+                failing = false;
+                if workers.connections() >= most {
+                    if turned_away.len() < TURNED_AWAY {
+                        turned_away.spawn(overload::turn_away(stream));
+                    }
+                } else if let Ok(stream) = stream.into_std() {
+                    let seats = vec![seats.take()];
+                    workers.hand_over(Accepted { stream, peer, seats });
+                }
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%address, %error, "accepting fails; trying again");
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Errors that `accept` reports of a connection that is gone already.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
+}

@@ -1,0 +1,85 @@
+//! Every metric, once: its name, its help, its labels. Dashboards and alert rules stay valid because nothing else spells
+//! a metric's name. Base units are seconds and bytes; labels are closed sets (configured names, fixed lists).
+
+/// A metric family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// As it is scraped.
+    pub id: &'static str,
+    /// One sentence for `# HELP`.
+    pub help: &'static str,
+    /// What it counts like.
+    pub kind: Kind,
+    /// Label names, in the order in which values are given.
+    pub labels: &'static [&'static str],
+}
+
+/// What a metric counts like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only ever goes up.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts observations by size.
+    Histogram,
+}
+
+macro_rules! families {
+    ($($(#[$doc:meta])* $konst:ident: $kind:ident $id:literal [$($label:literal),*] $help:literal;)*) => {
+        $($(#[$doc])* #[doc = $help] pub const $konst: Name =
+            Name { id: $id, help: $help, kind: Kind::$kind, labels: &[$($label),*] };)*
+        /// Every metric there is, `process_*` apart.
+        pub const ALL: &[Name] = &[$($konst),*];
+    };
+}
+
+families! {
+    REQUESTS: Counter "tollgate_requests_total" ["route", "method", "status"]
+        "Requests that ended, by the status that the client got.";
+    REQUEST_DURATION: Histogram "tollgate_request_duration_seconds" ["route"]
+        "Time from the request head to the last byte of the response.";
+    REQUESTS_IN_FLIGHT: Gauge "tollgate_requests_in_flight" ["route"]
+        "Requests that have begun and not ended.";
+    REFUSALS: Counter "tollgate_refusals_total" ["route", "code", "mode"]
+        "Requests that the gateway itself answered with an error.";
+    UPSTREAM_REQUESTS: Counter "tollgate_upstream_requests_total" ["upstream", "outcome"]
+        "Tries sent to an upstream, by what came of them.";
+    UPSTREAM_DURATION: Histogram "tollgate_upstream_duration_seconds" ["upstream"]
+        "Time from a try to its response head.";
+    UPSTREAM_ENDPOINTS: Gauge "tollgate_upstream_endpoints" ["upstream", "state"]
+        "Addresses of an upstream, by state.";
+    UPSTREAM_RETRIES: Counter "tollgate_upstream_retries_total" ["upstream", "reason"]
+        "Further tries, by why the one before failed.";
+    UPSTREAM_CONNECTIONS: Gauge "tollgate_upstream_connections" ["upstream", "state"]
+        "Connections to an upstream, by state.";
+    ENDPOINT_REQUESTS: Counter "tollgate_endpoint_requests_total" ["upstream", "address"]
+        "Tries sent to an address; the series goes when the address goes.";
+    DNS_LOOKUPS: Counter "tollgate_dns_lookups_total" ["upstream", "result"]
+        "Lookups of an upstream's name, by result.";
+    DNS_ANSWER_AGE: Gauge "tollgate_dns_answer_age_seconds" ["upstream"]
+        "Age of the last good answer for an upstream's name.";
+    ACCESS_LOG_DROPPED: Counter "tollgate_access_log_dropped_total" []
+        "Access log lines lost because their target did not keep up.";
+    CONNECTIONS: Gauge "tollgate_connections" ["listener"]
+        "Client connections that are open.";
+    CONNECTIONS_REFUSED: Counter "tollgate_connections_refused_total" ["listener", "reason"]
+        "Client connections that ended before a request could be read, by reason.";
+    BUILD_INFO: Gauge "tollgate_build_info" ["version", "commit"]
+        "Always 1; the labels tell which build runs.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions_of_their_kind() {
+        for name in ALL {
+            assert!(name.id.starts_with("tollgate_"), "{}", name.id);
+            assert_eq!(name.kind == Kind::Counter, name.id.ends_with("_total"), "{}", name.id);
+            assert!(name.help.ends_with('.'), "{}", name.id);
+            assert_eq!(ALL.iter().filter(|other| other.id == name.id).count(), 1, "{}", name.id);
+        }
+    }
+}

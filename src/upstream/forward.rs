@@ -1,0 +1,372 @@
+//! The innermost service: from a request to an upstream's response. Chooses an address, finds a connection to it, sends,
+//! and, where nothing can have been done twice, tries again elsewhere.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http::Version;
+use http::header::CONTENT_TYPE;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tower::Service;
+
+use super::Upstream;
+use super::connection::{ConnectError, Connection, SendError};
+use super::endpoint::Ticket;
+use super::limit::{Late, Limit};
+use super::metrics::{Outcome as Came, Retry};
+use super::rewrite::Rewrite;
+use super::upgrade::{self, Asked};
+use crate::base::body::{BodyFailure, Held, Meter, RequestBody, ResponseBody, Returned};
+use crate::base::clock;
+use crate::base::exchange::{End, Exchange};
+use crate::base::headers;
+use crate::base::reject::{Reason, Reject};
+use crate::base::request::{Outcome, Refused, Request, Response};
+
+/// Sends a route's requests to its upstream.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    upstream: Arc<Upstream>,
+    rewrite: Arc<Rewrite>,
+}
+
+impl Forward {
+    /// To this upstream, rewritten like this.
+    pub fn new(upstream: Arc<Upstream>, rewrite: Rewrite) -> Self {
+        Self {
+            upstream,
+            rewrite: Arc::new(rewrite),
+        }
+    }
+}
+
+impl Service<Request> for Forward {
+    type Response = Response;
+    type Error = Refused;
+    type Future = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// The one box of the stack: everything above is held by value.
+    fn call(&mut self, request: Request) -> Self::Future {
+        Box::pin(forward(self.upstream.clone(), self.rewrite.clone(), request))
+    }
+}
+
+async fn forward(upstream: Arc<Upstream>, rewrite: Arc<Rewrite>, request: Request) -> Outcome {
+    let Request {
+        mut head,
+        body,
+        mut exchange,
+    } = request;
+    exchange.upstream.name = Some(upstream.name.clone());
+    exchange.body_in = body.meter();
+    let rewritten = rewrite.apply(&mut head, &exchange, &upstream.policy.host_header, &upstream.host);
+    let client = head.extensions.remove::<OnUpgrade>();
+    let asked = rewritten
+        .upgrade
+        .zip(client)
+        .map(|(protocol, client)| Asked { protocol, client });
+    let mut journey = Journey {
+        upstream,
+        exchange,
+        began: clock::now(),
+        failed: Vec::new(),
+    };
+    match journey.send(http::Request::from_parts(head, body)).await {
+        Ok((response, way)) => journey.respond(response, way, asked),
+        Err(reject) => Err(journey.refuse(reject)),
+    }
+}
+
+/// One request and its tries.
+struct Journey {
+    upstream: Arc<Upstream>,
+    exchange: Box<Exchange>,
+    began: Instant,
+    /// Addresses that took no connection.
+    failed: Vec<SocketAddr>,
+}
+
+/// What a response came over.
+struct Way {
+    ticket: Ticket,
+    connection: Connection,
+}
+
+/// What a try came to, short of a response.
+enum Failure {
+    /// The request is whole and was not acted on: it may go out again over a new connection.
+    Again(http::Request<RequestBody>),
+    /// It is over.
+    Final(Reject),
+}
+
+impl Journey {
+    async fn send(
+        &mut self,
+        mut request: http::Request<RequestBody>,
+    ) -> Result<(http::Response<Incoming>, Way), Reject> {
+        loop {
+            let mut ticket = self.upstream.pick(&self.failed, &self.exchange).await?;
+            self.exchange.upstream.address = Some(ticket.endpoint().address);
+            self.exchange.upstream.tries += 1;
+            let mut fresh = false;
+            // Over this address until it fails: at most once over a connection that was idle, then over a new one.
+            loop {
+                let connection = match self.connect(&ticket, fresh).await {
+                    Ok(connection) => connection,
+                    Err(error) => break self.next_address(&ticket, error)?,
+                };
+                let mut way = Way { ticket, connection };
+                match self.attempt(request, &mut way.connection, fresh).await {
+                    Ok(response) => return Ok((response, way)),
+                    Err(Failure::Final(reject)) => return Err(reject),
+                    Err(Failure::Again(whole)) => (request, fresh, ticket) = (whole, true, way.ticket),
+                }
+            }
+        }
+    }
+
+    async fn connect(&self, ticket: &Ticket, fresh: bool) -> Result<Connection, ConnectError> {
+        let idle = if fresh {
+            None
+        } else {
+            ticket.endpoint().take_idle(self.exchange.origin.worker)
+        };
+        match idle {
+            Some(connection) => Ok(connection),
+            None => {
+                let left = self
+                    .exchange
+                    .deadline
+                    .map(|due| due.saturating_duration_since(clock::now()));
+                let timeout = self.upstream.policy.connect_timeout;
+                Connection::open(ticket.endpoint(), left.map_or(timeout, |left| left.min(timeout))).await
+            }
+        }
+    }
+
+    /// Nothing was sent, so any method may go elsewhere; unless there is nowhere else, or it was tried often enough.
+    fn next_address(&mut self, ticket: &Ticket, error: ConnectError) -> Result<(), Reject> {
+        self.upstream.metrics.ended(Came::Connect);
+        self.upstream.ask_now();
+        self.failed.push(ticket.endpoint().address);
+        let attempts = usize::try_from(self.upstream.policy.retry_attempts).unwrap_or(usize::MAX);
+        let late = self.exchange.deadline.is_some_and(|due| due <= clock::now());
+        if late {
+            return Err(Late::Deadline.reject().because(error));
+        }
+        if self.failed.len() > attempts || !self.upstream.has_other_than(&self.failed) {
+            return Err(Reject::new(Reason::UpstreamConnect, "the upstream cannot be reached").because(error));
+        }
+        self.upstream.metrics.retried(Retry::Connect);
+        Ok(())
+    }
+
+    async fn attempt(
+        &mut self,
+        mut request: http::Request<RequestBody>,
+        connection: &mut Connection,
+        fresh: bool,
+    ) -> Result<http::Response<Incoming>, Failure> {
+        let spare =
+            (connection.is_used() && !fresh && request.method().is_idempotent()).then(|| Spare::of(&mut request));
+        self.pass_interim(&mut request);
+        let now = clock::now();
+        let limit = Limit::new(&self.exchange, self.upstream.policy.response_timeout, now);
+        let mut underway = Underway(Some(&self.upstream.metrics));
+        let sent = limit.wait(connection.send(request)).await;
+        underway.0 = None;
+        let metrics = &self.upstream.metrics;
+        let error = match sent {
+            Ok(Ok(response)) => {
+                metrics.answered(response.status(), clock::now().saturating_duration_since(now));
+                return Ok(response);
+            }
+            Ok(Err(error)) => error,
+            Err(late) => {
+                metrics.ended(Came::Timeout);
+                return Err(Failure::Final(late.reject()));
+            }
+        };
+        if let Some(reject) = self.client_fault() {
+            metrics.ended(Came::Canceled);
+            return Err(Failure::Final(reject));
+        }
+        let again = match error {
+            SendError::Unsent(request) if !fresh => Ok(*request),
+            SendError::Unsent(_) => Err((Came::Reset, Reason::UpstreamReset, "closed at once".to_owned())),
+            SendError::Malformed(error) => Err((Came::Protocol, Reason::UpstreamProtocol, error.to_string())),
+            SendError::Closed(error) => Err((Came::Reset, Reason::UpstreamReset, error.to_string())),
+            SendError::Stale(error) => {
+                spare
+                    .and_then(Spare::request)
+                    .ok_or((Came::Reset, Reason::UpstreamReset, error.to_string()))
+            }
+        };
+        match again {
+            Ok(request) => {
+                metrics.retried(Retry::Stale);
+                Err(Failure::Again(request))
+            }
+            Err((came, reason, cause)) => {
+                metrics.ended(came);
+                Err(Failure::Final(
+                    Reject::new(reason, "the upstream did not answer properly").because(cause),
+                ))
+            }
+        }
+    }
+
+    /// Hands interim responses on, except `100 Continue`, which is between the upstream and us.
+    fn pass_interim(&self, request: &mut http::Request<RequestBody>) {
+        if self.exchange.version != Version::HTTP_11 {
+            return;
+        }
+        let client = self.exchange.busy.client().clone();
+        hyper::ext::on_informational(request, move |response| {
+            if response.status().as_u16() > 101 {
+                let mut fields = response.headers().clone();
+                headers::remove_hop_by_hop(&mut fields);
+                client.push_interim(response.status(), &fields);
+            }
+        });
+    }
+
+    /// What the client did to its own request.
+    fn client_fault(&self) -> Option<Reject> {
+        Some(match self.exchange.body_in.as_ref()?.failure()? {
+            BodyFailure::TooLarge => Reject::new(
+                Reason::BodyTooLarge,
+                "the request body is larger than this route allows",
+            ),
+            BodyFailure::TooSlow => Reject::new(Reason::BodyTimeout, "the request body came too slowly"),
+            BodyFailure::Broken => Reject::new(Reason::BadRequest, "the request body was cut short or badly framed"),
+        })
+    }
+
+    fn respond(mut self, mut response: http::Response<Incoming>, way: Way, asked: Option<Asked>) -> Outcome {
+        self.exchange.upstream.time = Some(clock::now().saturating_duration_since(self.began));
+        let agreed = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
+        headers_of_response(&mut response, agreed);
+        if agreed {
+            return match asked {
+                Some(asked) if upgrade::agrees(&asked, &response) => {
+                    let head = upgrade::tunnel(asked, response, way.ticket, &mut self.exchange);
+                    Ok(Response {
+                        head,
+                        body: ResponseBody::Empty,
+                        exchange: self.exchange,
+                    })
+                }
+                _ => Err(self.refuse(Reject::new(
+                    Reason::UpstreamProtocol,
+                    "the upstream switched protocols unasked",
+                ))),
+            };
+        }
+        let (head, incoming) = response.into_parts();
+        let streams = head
+            .headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        let idle = if streams {
+            Duration::ZERO
+        } else {
+            self.upstream.policy.idle_timeout
+        };
+        let (worker, body_in) = (self.exchange.origin.worker, self.exchange.body_in.clone());
+        let checkin = Checkin {
+            upstream: self.upstream,
+            way,
+            worker,
+            body_in,
+        };
+        Ok(Response {
+            head,
+            body: ResponseBody::stream(incoming, idle, Box::new(checkin)),
+            exchange: self.exchange,
+        })
+    }
+
+    fn refuse(mut self, reject: Reject) -> Refused {
+        self.exchange.answer.end = End::Ok;
+        Refused {
+            reject: Box::new(reject),
+            exchange: self.exchange,
+        }
+    }
+}
+
+fn headers_of_response(response: &mut http::Response<Incoming>, agreed: bool) {
+    let protocol = agreed
+        .then(|| response.headers().get(http::header::UPGRADE).cloned())
+        .flatten();
+    headers::remove_hop_by_hop(response.headers_mut());
+    if let Some(protocol) = protocol {
+        response.headers_mut().insert(http::header::UPGRADE, protocol);
+    }
+}
+
+/// Counts a try that the client did not wait for.
+struct Underway<'a>(Option<&'a super::metrics::UpstreamMetrics>);
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        if let Some(metrics) = self.0 {
+            metrics.ended(Came::Canceled);
+        }
+    }
+}
+
+/// What is needed to send a request again.
+struct Spare {
+    head: http::Request<()>,
+    body: Returned,
+}
+
+impl Spare {
+    fn of(request: &mut http::Request<RequestBody>) -> Self {
+        let mut head = http::Request::new(());
+        *head.method_mut() = request.method().clone();
+        *head.uri_mut() = request.uri().clone();
+        *head.headers_mut() = request.headers().clone();
+        Self {
+            head,
+            body: request.body_mut().returnable(),
+        }
+    }
+
+    fn request(self) -> Option<http::Request<RequestBody>> {
+        let body = self.body.take()?;
+        Some(self.head.map(|()| body))
+    }
+}
+
+/// Brings a connection back when its response has ended, whole.
+struct Checkin {
+    upstream: Arc<Upstream>,
+    way: Way,
+    worker: usize,
+    body_in: Option<Arc<Meter>>,
+}
+
+impl Held for Checkin {
+    fn release(self: Box<Self>, whole: bool) {
+        let Way { ticket, connection } = self.way;
+        // A request that was answered before it was sent leaves the connection in the middle of a message.
+        let uploaded = self.body_in.is_none_or(|meter| meter.is_done());
+        if whole && uploaded {
+            ticket
+                .endpoint()
+                .keep_idle(self.worker, connection, clock::now(), self.upstream.idle_per_worker);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! How long a try may take to its response head. One timer for both limits, armed only when there is something to wait
+//! for, and no time is charged while the client is still sending: a slow upload is not a slow upstream.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::base::body::Meter;
+use crate::base::clock;
+use crate::base::exchange::Exchange;
+use crate::base::reject::{Reason, Reject};
+
+/// The limits of one try.
+#[derive(Debug)]
+pub struct Limit {
+    deadline: Option<Instant>,
+    /// The upstream's own limit, and when the try began.
+    response: Option<(Instant, Duration)>,
+    /// When the request began, and its body.
+    upload: Option<(Instant, Arc<Meter>)>,
+}
+
+/// Which limit ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Late {
+    /// The route's, over all tries.
+    Deadline,
+    /// The upstream's, for this try.
+    Response,
+}
+
+impl Limit {
+    /// The limits of a try that begins now.
+    pub fn new(exchange: &Exchange, response_timeout: Duration, now: Instant) -> Self {
+        Self {
+            deadline: exchange.deadline,
+            response: (!response_timeout.is_zero()).then_some((now, response_timeout)),
+            upload: exchange.body_in.as_ref().map(|meter| (exchange.started, meter.clone())),
+        }
+    }
+
+    /// When the try is late, as far as is known now.
+    fn due(&self) -> Option<(Instant, Late)> {
+        let progress = self
+            .upload
+            .as_ref()
+            .map(|(started, meter)| (*started, meter.progress()));
+        let deadline = self.deadline.map(|due| {
+            (
+                due + progress.map_or(Duration::ZERO, |(_, after)| after),
+                Late::Deadline,
+            )
+        });
+        let response = self.response.map(|(began, timeout)| {
+            let sent = progress.map_or(began, |(started, after)| began.max(started + after));
+            (sent + timeout, Late::Response)
+        });
+        match (deadline, response) {
+            (Some(one), Some(other)) => Some(if one.0 <= other.0 { one } else { other }),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// Waits for `work`, but not beyond the limits.
+    ///
+    /// # Errors
+    /// The limit that ran out.
+    pub async fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, Late> {
+        let mut work = pin!(work);
+        loop {
+            let Some((due, late)) = self.due() else {
+                return Ok(work.await);
+            };
+            if let Ok(done) = tokio::time::timeout_at(due.into(), work.as_mut()).await {
+                return Ok(done);
+            }
+            // The body may have moved on since the timer was set.
+            if self.due().is_none_or(|(due, _)| due <= clock::now()) {
+                return Err(late);
+            }
+        }
+    }
+}
+
+impl Late {
+    /// What the client is told.
+    pub fn reject(self) -> Reject {
+        match self {
+            Self::Deadline => Reject::new(
+                Reason::DeadlineExceeded,
+                "no answer within the time that this route allows",
+            ),
+            Self::Response => Reject::new(Reason::UpstreamTimeout, "the upstream did not answer in time"),
+        }
+    }
+}

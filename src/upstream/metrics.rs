@@ -1,0 +1,114 @@
+//! The numbers of one upstream: handles fetched when it is built.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use metrics::Counter;
+
+use crate::telemetry::histogram::Histogram;
+use crate::telemetry::names;
+use crate::telemetry::recorder::Recorder;
+
+/// What came of a try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A response of this class, 1 to 5.
+    Status(u16),
+    /// No connection.
+    Connect,
+    /// The connection closed before the response head.
+    Reset,
+    /// The response head did not come in time.
+    Timeout,
+    /// What came is not HTTP.
+    Protocol,
+    /// The client left, or broke its own request.
+    Canceled,
+}
+
+const OUTCOMES: [&str; 10] = [
+    "1xx", "2xx", "3xx", "4xx", "5xx", "connect", "reset", "timeout", "protocol", "canceled",
+];
+
+/// Why another try is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// The connection could not be had.
+    Connect,
+    /// A connection had been closed while it was idle.
+    Stale,
+}
+
+const RETRIES: [&str; 2] = ["connect", "stale"];
+
+/// The numbers of one upstream.
+pub struct UpstreamMetrics {
+    outcomes: [Counter; OUTCOMES.len()],
+    retries: [Counter; RETRIES.len()],
+    duration: Arc<Histogram>,
+}
+
+impl std::fmt::Debug for UpstreamMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("UpstreamMetrics")
+    }
+}
+
+impl UpstreamMetrics {
+    /// Fetches the handles of an upstream.
+    pub fn new(upstream: &str, recorder: &Recorder) -> Self {
+        Self {
+            outcomes: OUTCOMES.map(|outcome| recorder.counter(names::UPSTREAM_REQUESTS, &[upstream, outcome])),
+            retries: RETRIES.map(|reason| recorder.counter(names::UPSTREAM_RETRIES, &[upstream, reason])),
+            duration: recorder.histogram(names::UPSTREAM_DURATION, &[upstream]),
+        }
+    }
+
+    /// A response head came after this time.
+    pub fn answered(&self, status: StatusCode, took: Duration) {
+        self.duration.record(took);
+        self.ended(Outcome::Status(status.as_u16() / 100));
+    }
+
+    /// A try ended.
+    pub fn ended(&self, outcome: Outcome) {
+        let index = match outcome {
+            Outcome::Status(class) => usize::from(class.clamp(1, 5)) - 1,
+            Outcome::Connect => 5,
+            Outcome::Reset => 6,
+            Outcome::Timeout => 7,
+            Outcome::Protocol => 8,
+            Outcome::Canceled => 9,
+        };
+        self.outcomes[index].increment(1);
+    }
+
+    /// Another try follows.
+    pub fn retried(&self, reason: Retry) {
+        self.retries[reason as usize].increment(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_has_its_label() {
+        let recorder = Recorder::default();
+        let metrics = UpstreamMetrics::new("u", &recorder);
+        metrics.answered(StatusCode::NOT_FOUND, Duration::ZERO);
+        metrics.ended(Outcome::Canceled);
+        metrics.retried(Retry::Stale);
+        let page = recorder.render();
+        for line in [
+            "tollgate_upstream_requests_total{upstream=\"u\",outcome=\"4xx\"} 1",
+            "tollgate_upstream_requests_total{upstream=\"u\",outcome=\"canceled\"} 1",
+            "tollgate_upstream_retries_total{upstream=\"u\",reason=\"stale\"} 1",
+            "tollgate_upstream_duration_seconds_count{upstream=\"u\"} 1",
+        ] {
+            assert!(page.contains(line), "{line} is missing in\n{page}");
+        }
+    }
+}

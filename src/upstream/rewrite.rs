@@ -1,0 +1,126 @@
+//! What a request looks like to the upstream: its path, its host, and the fields that say who asked. Decided by the
+//! route, applied to each request once, before its first try.
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, UPGRADE};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Uri, Version};
+
+use super::policy::HostHeader;
+use crate::base::exchange::Exchange;
+use crate::base::headers::{self, Hop, X_FORWARDED_PREFIX};
+use crate::base::path;
+
+/// How a route changes its requests.
+#[derive(Clone, Debug, Default)]
+pub struct Rewrite {
+    /// The prefix to take off.
+    pub strip_prefix: Option<String>,
+    /// The new path; `{path}` stands for what is left.
+    pub template: Option<String>,
+}
+
+/// What the rewriting found out.
+#[derive(Debug)]
+pub struct Rewritten {
+    /// The protocol that the client asks to switch to.
+    pub upgrade: Option<HeaderValue>,
+}
+
+impl Rewrite {
+    /// Turns the client's head into the upstream's.
+    pub fn apply(&self, head: &mut Parts, exchange: &Exchange, host: &HostHeader, own_name: &HeaderValue) -> Rewritten {
+        let upgrade = headers::requested_upgrade(&head.headers);
+        let chunked = head.headers.contains_key(http::header::TRANSFER_ENCODING);
+        headers::remove_hop_by_hop(&mut head.headers);
+        if chunked {
+            head.headers.remove(CONTENT_LENGTH);
+        }
+        let hop = Hop {
+            peer: exchange.origin.peer.ip(),
+            trusted: exchange.origin.trusted,
+            scheme: exchange.origin.scheme,
+            host: exchange.host.as_ref(),
+        };
+        headers::set_forwarding(&mut head.headers, &hop);
+        if let Some(protocol) = &upgrade {
+            head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            head.headers.insert(UPGRADE, protocol.clone());
+        }
+        self.set_target(head);
+        let host = match host {
+            HostHeader::Client => exchange.host.clone().unwrap_or_else(|| own_name.clone()),
+            HostHeader::Upstream => own_name.clone(),
+            HostHeader::Fixed(value) => value.clone(),
+        };
+        head.headers.insert(HOST, host);
+        head.version = Version::HTTP_11;
+        Rewritten { upgrade }
+    }
+
+    fn set_target(&self, head: &mut Parts) {
+        if let Some(prefix) = self.strip_prefix.as_deref()
+            && let Ok(value) = HeaderValue::from_str(prefix)
+        {
+            head.headers.insert(X_FORWARDED_PREFIX, value);
+        }
+        let changed = self.path(head.uri.path());
+        let Some(path) = changed else { return };
+        let target = match head.uri.query() {
+            Some(query) => format!("{path}?{query}"),
+            None => path,
+        };
+        // A canonical path in a checked template is a path; were it not, the request would go on unchanged.
+        if let Ok(target) = PathAndQuery::try_from(target) {
+            head.uri = Uri::from(target);
+        }
+    }
+
+    /// The new path, where it is another.
+    fn path(&self, original: &str) -> Option<String> {
+        let stripped = self
+            .strip_prefix
+            .as_deref()
+            .map_or(original, |prefix| path::strip(original, prefix));
+        match &self.template {
+            Some(template) => Some(collapse(&template.replace("{path}", stripped))),
+            None => (stripped.len() != original.len()).then(|| stripped.to_owned()),
+        }
+    }
+}
+
+/// `/v2{path}` and `/v2/{path}` both mean `/v2/orders`.
+fn collapse(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for char in path.chars() {
+        if char != '/' || !out.ends_with('/') {
+            out.push(char);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_stripped_and_rewritten_on_segment_boundaries() {
+        for (strip, template, original, expected) in [
+            (None, None, "/orders/1", None),
+            (Some("/orders"), None, "/orders/1", Some("/1")),
+            (Some("/orders"), None, "/orders", Some("/")),
+            (Some("/"), None, "/orders", None),
+            (None, Some("/v2{path}"), "/orders", Some("/v2/orders")),
+            (None, Some("/v2/{path}"), "/orders/", Some("/v2/orders/")),
+            (Some("/orders"), Some("/v2{path}"), "/orders/1", Some("/v2/1")),
+            (None, Some("/fixed"), "/anything", Some("/fixed")),
+        ] {
+            let rewrite = Rewrite {
+                strip_prefix: strip.map(Into::into),
+                template: template.map(Into::into),
+            };
+            assert_eq!(rewrite.path(original).as_deref(), expected, "{original}");
+        }
+    }
+}

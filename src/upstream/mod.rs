@@ -83,7 +83,7 @@ impl Upstream {
         let workers = tools.workers.max(1);
         let upstream = Arc::new(Self {
             name: policy.name.as_str().into(),
-            host: own_host(&policy),
+            host: own_host(policy),
             endpoints: ArcSwap::default(),
             draining: Mutex::default(),
             balancer: Balancer::new(policy.balance),

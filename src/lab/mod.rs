@@ -1,0 +1,8 @@
+//! The pieces for trying the gateway: backends that say who they are, a probe that counts them, a set of replicas
+//! that grows and shrinks. Used by the commands `hello`, `probe` and `demo` and by tests; nothing here serves
+//! production traffic, and nothing here knows the gateway.
+
+pub mod hello;
+pub mod probe;
+pub mod replicas;
+pub mod serve;

@@ -50,7 +50,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
 
 /// Serves one connection to its end, or to the end of its current requests once `closing` is cancelled.
 async fn connection(stream: TcpStream, app: App, closing: CancellationToken) {
-    // Both failures below are the client's: it left, or spoke something else. There is nobody to tell.
+    // What fails here is the client's doing: it left, or spoke something else. There is nobody to tell.
     let _ = stream.set_nodelay(true);
     let mut builder = Builder::new(TokioExecutor::new());
     builder

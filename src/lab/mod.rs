@@ -1,4 +1,9 @@
-//! Floor 5: the pieces for trying the gateway: what the demo runs around it, and what tests put in its way.
-//! Knows nothing of the gateway itself.
+//! Floor 5: the pieces for trying the gateway: backends that say who they are, a DNS server that names them, a probe
+//! that counts them, a set of replicas that grows and shrinks. Used by the commands `hello`, `probe` and `demo` and by
+//! tests; nothing here serves production traffic, and nothing here knows the gateway.
 
 pub mod dns;
+pub mod hello;
+pub mod probe;
+pub mod replicas;
+pub mod serve;

@@ -1,0 +1,70 @@
+//! `tollgate probe`: who answers, how fast, how often not. Only flags and printing; the probe is in the library.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tollgate::lab::probe::{self, Options, Target};
+
+/// Send requests to a URL; print how many each backend answered, the statuses and the latency
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit code 1 when a request got no answer, or one that is neither 2xx nor 3xx.")]
+pub(crate) struct Probe {
+    /// http://host[:port]/path
+    url: Target,
+    /// Number of requests, over all connections
+    #[arg(short = 'n', long, default_value_t = 30, value_name = "N")]
+    requests: u64,
+    /// Number of connections
+    #[arg(short = 'c', long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    connections: u16,
+    /// Field to send, may be repeated
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = field)]
+    headers: Vec<(HeaderName, HeaderValue)>,
+    /// Time for one request: 500ms, 10s, 1min
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    timeout: Duration,
+}
+
+impl Probe {
+    pub(crate) async fn run(self) -> ExitCode {
+        let mut headers = HeaderMap::new();
+        headers.extend(self.headers);
+        let report = probe::run(&Options {
+            target: self.url,
+            requests: self.requests,
+            connections: self.connections.into(),
+            headers,
+            timeout: self.timeout,
+        })
+        .await;
+        let printed = write!(io::stdout(), "{report}");
+        ExitCode::from(u8::from(printed.is_err() || report.failed() > 0))
+    }
+}
+
+fn field(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text.split_once(':').ok_or("it needs a colon: 'Name: value'")?;
+    let name = name
+        .trim()
+        .parse()
+        .map_err(|_| format!("{name:?} is not a field name"))?;
+    let value = value
+        .trim()
+        .parse()
+        .map_err(|_| "the value has a character that no field may have".to_owned())?;
+    Ok((name, value))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| "write 500ms, 10s or 1min".to_owned())?;
+    match unit {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        "min" => Ok(Duration::from_secs(number.saturating_mul(60))),
+        _ => Err("write 500ms, 10s or 1min".to_owned()),
+    }
+}

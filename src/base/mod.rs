@@ -4,3 +4,4 @@ pub mod clock;
 pub mod path;
 pub mod secret;
 pub mod tasks;
+pub mod units;

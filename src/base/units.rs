@@ -87,6 +87,10 @@ impl UnitError {
                     unit[..1].to_ascii_uppercase()
                 )
             }
+            Self::NoUnit(number) => {
+                let unit = example.trim_start_matches(|c: char| c.is_ascii_digit());
+                format!("name its unit, such as `{number}{unit}`")
+            }
             Self::Fraction(_) => format!("use a smaller unit, such as `{example}`"),
             _ => format!("write it like `{example}`"),
         }

@@ -178,7 +178,8 @@ fn distinct<T: Clone + PartialEq>(list: &[Text<T>]) -> Vec<T> {
 fn report_identical(routes: &[(usize, RouteConfig)], findings: &mut Findings) {
     let mut seen = HashMap::new();
     for (at, route) in routes {
-        if findings.is_broken(&path_of(*at)) {
+        let conditions = ["hosts", "methods", "headers", "query"];
+        if conditions.iter().any(|key| findings.is_broken(&path_of(*at).key(key))) {
             continue;
         }
         if let Some(first) = seen.insert(order::conditions(route), *at) {

@@ -9,7 +9,7 @@ impl Syntax for Duration {
     const FORMAT: &'static str = "duration";
 
     fn parse(text: &str) -> Result<Self, Fault> {
-        parse_duration(text).map_err(|error| fault(&error, "250ms"))
+        parse_duration(text).map_err(|error| fault(&error, "30s"))
     }
 
     fn print(&self) -> String {

@@ -143,8 +143,11 @@ fn assemble(texts: &[(String, Vec<u8>)], input: &Input) -> Result<Loaded, Report
     let mut problems = Vec::new();
     let mut figment = Figment::from(Serialized::defaults(ConfigFile::default()));
     let mut routes = 0;
+    let mut unread = false;
     for (name, text) in texts {
-        if let Some(tables) = toml::read(name, text, routes, &mut sources, &mut problems) {
+        let tables = toml::read(name, text, routes, &mut sources, &mut problems);
+        unread |= tables.is_none();
+        if let Some(tables) = tables {
             let (appended, merged): (Dict, Dict) = tables.into_iter().partition(|(key, _)| key == toml::APPENDED);
             routes += appended
                 .values()
@@ -156,7 +159,7 @@ fn assemble(texts: &[(String, Vec<u8>)], input: &Input) -> Result<Loaded, Report
                 .admerge(Layer::new(name, appended));
         }
     }
-    if !problems.is_empty() {
+    if unread {
         // What is behind a mistake in the syntax was not read, so every other complaint could be wrong.
         return Err(Report::new(problems));
     }

@@ -91,9 +91,11 @@ impl Sources {
         }
     }
 
-    /// Where the value is, or else what it is in.
+    /// Where the value is; or else something in it, for variables of the environment set no tables; or else what it
+    /// is in.
     pub(super) fn place(&self, path: &KeyPath, part: Part) -> Place {
-        let mut at = Some(path.clone());
+        let inside = self.marks.keys().find(|known| known.is_within(path)).cloned();
+        let mut at = inside.or_else(|| path.parent());
         while let Some(here) = at {
             match self.marks.get(&here) {
                 Some(Mark::File { file, key, value }) => {

@@ -179,7 +179,11 @@ impl<T> Text<T> {
 
 impl<T: Syntax> Serialize for Text<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0.print())
+        let text = self.0.print();
+        match text.parse::<i64>() {
+            Ok(number) if T::NUMBER => serializer.serialize_i64(number),
+            _ => serializer.serialize_str(&text),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::config::text::{Fault, Format, did_you_mean, nearest, not_among};
 const KINDS: &[(&str, &str)] = &[
     ("string", "a string"),
     ("integer", "a whole number"),
-    ("number", "a number"),
+    ("number", "a decimal number"),
     ("boolean", "true or false"),
     ("array", "a list"),
     ("object", "a table"),
@@ -145,10 +145,11 @@ fn form(text: &str, shape: Shape) -> Result<(), Fault> {
 /// Whether a number is within bounds. Where the schema wants a size, a bare number is a number of bytes.
 fn bounds(number: Num, shape: Shape) -> Result<(), Fault> {
     let Some(number) = integer(number) else { return Ok(()) };
-    if shape.takes("string") {
+    if shape.takes("string") && number >= 0 {
         return form(&number.to_string(), shape);
     }
-    match (shape.number("minimum"), shape.number("maximum")) {
+    let least = shape.number("minimum").or(shape.takes("string").then_some(0));
+    match (least, shape.number("maximum")) {
         (Some(least), _) if number < least => {
             Err(Fault::new(format!("{number} is too small")).hint(format!("the least is {least}")))
         }

@@ -50,9 +50,20 @@ impl fmt::Debug for SecretText {
 /// Whether what stands behind this key must not be shown: `names` are the keys that the schema calls secret, and a
 /// slip in typing one of them must not print what it holds.
 pub fn looks_secret(key: &str, names: &[String]) -> bool {
-    const WORDS: &[&str] = &["token", "secret", "passw", "credential", "private", "api_key", "apikey"];
+    const WORDS: &[&str] = &[
+        "token",
+        "secret",
+        "password",
+        "passwd",
+        "credentials",
+        "private",
+        "apikey",
+    ];
     let key = key.to_ascii_lowercase();
-    WORDS.iter().any(|word| key.contains(word)) || nearest(&key, names.iter().map(String::as_str)).is_some()
+    let sounds_like = |part| nearest(part, WORDS.iter().copied()).is_some();
+    WORDS.iter().any(|word| key.contains(word))
+        || key.split(['_', '-', '.']).any(sounds_like)
+        || nearest(&key, names.iter().map(String::as_str)).is_some()
 }
 
 #[cfg(test)]
@@ -71,7 +82,7 @@ mod tests {
     #[test]
     fn slips_are_secret_too() {
         let names = ["token".to_owned()];
-        assert!(looks_secret("tokn", &names) && looks_secret("Admin_Token", &names) && looks_secret("passwd", &[]));
+        assert!(looks_secret("tokn", &names) && looks_secret("Admin_Token", &names) && looks_secret("db-pasword", &[]));
         assert!(!looks_secret("listen", &names) && !looks_secret("prefix", &names));
     }
 }

@@ -12,3 +12,4 @@ pub mod request;
 pub mod seat;
 pub mod secret;
 pub mod tasks;
+pub mod units;

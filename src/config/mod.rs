@@ -2,6 +2,19 @@
 //! forms are in `file`, the way from one to the other in `load` and `check`. Knows the policies of the floors
 //! below, never what runs.
 
+mod check;
+pub mod effective;
+pub mod file;
+mod findings;
+pub mod key;
+mod lint;
+pub mod load;
+pub mod order;
+pub mod problem;
+pub mod schema;
+mod source;
+pub mod text;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -73,7 +86,7 @@ pub struct AdminConfig {
 }
 
 /// `[log]`: the program's log and the access log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogConfig {
     /// Least severe level that is written.
     pub level: LogLevel,
@@ -123,6 +136,36 @@ pub enum AccessTarget {
     File(PathBuf),
 }
 
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([0, 0, 0, 0], 8080))],
+            workers: 0,
+            trusted_proxies: Vec::new(),
+            max_connections: 20_000,
+            max_headers: 100,
+            max_header_bytes: 64 << 10,
+            max_body: 10 << 20,
+            header_read_timeout: Duration::from_secs(10),
+            body_idle_timeout: Duration::from_secs(30),
+            min_body_rate: 1 << 10,
+            keep_alive_timeout: Duration::from_secs(75),
+            http2_max_streams: 128,
+            shutdown_delay: Duration::ZERO,
+            shutdown_grace: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self {
+            listen: Some(SocketAddr::from(([127, 0, 0, 1], 9901))),
+            token: None,
+        }
+    }
+}
+
 /// `[[routes]]`: which requests, and where they go.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteConfig {
@@ -150,6 +193,11 @@ pub struct RouteConfig {
     pub timeout: Duration,
     /// Bytes in a request body; 0 means no limit.
     pub max_body: u64,
+}
+
+impl RouteConfig {
+    /// What `timeout` is where nothing is written.
+    pub const TIMEOUT: Duration = Duration::from_secs(30);
 }
 
 /// Which paths a route takes. Both hold canonical paths (see `base::path`).

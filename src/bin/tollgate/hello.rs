@@ -1,13 +1,11 @@
 //! `tollgate hello`: one backend of the demo, on its own. Only flags and start; what it answers is in the library.
 
-use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::process::ExitCode;
 
 use tokio::net::{TcpListener, lookup_host};
 use tollgate::lab::hello;
 
-use crate::signals;
+use crate::{Exit, io, runtime};
 
 /// Answer "Hello, world! I am NAME", echo, wait and fail on request, until SIGTERM or ^C
 #[derive(Debug, clap::Args)]
@@ -21,22 +19,26 @@ pub(crate) struct Hello {
 }
 
 impl Hello {
-    pub(crate) async fn run(self) -> ExitCode {
+    pub(crate) fn run(&self) -> Exit {
+        runtime::block_on(self.serve())
+    }
+
+    async fn serve(&self) -> Exit {
         let listener = match TcpListener::bind(self.listen).await {
             Ok(listener) => listener,
             Err(error) => {
-                let _ = writeln!(io::stderr(), "error: cannot listen on {}: {error}", self.listen);
-                return ExitCode::from(3);
+                io::complain(&format!("error: cannot listen on {}: {error}\n", self.listen));
+                return Exit::Unavailable;
             }
         };
         let address = listener.local_addr().unwrap_or(self.listen);
-        let name = match self.name {
-            Some(name) => name,
+        let name = match &self.name {
+            Some(name) => name.clone(),
             None => identity(address).await,
         };
-        let _ = writeln!(io::stdout(), "{name} listens on {address}");
-        hello::serve(listener, name, signals::stop()).await;
-        ExitCode::SUCCESS
+        let _ = io::print(&format!("{name} listens on {address}\n"));
+        hello::serve(listener, name, runtime::stop()).await;
+        Exit::Fine
     }
 }
 

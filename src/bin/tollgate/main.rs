@@ -1,42 +1,74 @@
-//! The command line: which command, which exit code. Each command is a file of its own.
+//! The command line: which subcommands there are, and what their exit codes mean. A subcommand is one file beside
+//! this one, a `mod` line and a line in [`commands!`].
 
+mod check;
+mod completions;
+mod config;
+mod demo;
 mod hello;
+mod io;
+mod man;
 mod probe;
-mod signals;
+mod routes;
+mod run;
+mod runtime;
+mod schema;
+mod source;
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tokio::runtime::Runtime;
 
-/// An API gateway that balances every request over every address that a name has right now
+/// An API gateway: every request balanced over every address that a name has right now.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "tollgate", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
-enum Command {
-    Hello(hello::Hello),
+/// How a command ended. Wrong usage is 2, which clap says by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    /// All went well.
+    Fine = 0,
+    /// What was given has a problem.
+    Problem = 1,
+    /// A port or a file could not be had.
+    Unavailable = 3,
+}
+
+/// Lists the subcommands: each is a struct of arguments, documented there, with `fn run(&self) -> Exit`.
+macro_rules! commands {
+    ($($name:ident($arguments:ty)),+ $(,)?) => {
+        #[derive(Debug, Subcommand)]
+        enum Command {
+            $($name($arguments),)+
+        }
+
+        impl Command {
+            fn run(&self) -> Exit {
+                match self {
+                    $(Self::$name(arguments) => arguments.run(),)+
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    Run(run::Run),
+    Check(check::Check),
+    Config(config::Show),
+    Routes(routes::Routes),
+    Schema(schema::Schema),
     Probe(probe::Probe),
+    Demo(demo::Demo),
+    Hello(hello::Hello),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
-    let runtime = match Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "error: cannot start: {error}");
-            return ExitCode::from(3);
-        }
-    };
-    runtime.block_on(async {
-        match command {
-            Command::Hello(hello) => hello.run().await,
-            Command::Probe(probe) => probe.run().await,
-        }
-    })
+    ExitCode::from(Cli::parse().command.run() as u8)
 }

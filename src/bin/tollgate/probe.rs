@@ -1,11 +1,11 @@
 //! `tollgate probe`: who answers, how fast, how often not. Only flags and printing; the probe is in the library.
 
-use std::io::{self, Write as _};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tollgate::lab::probe::{self, Options, Target};
+
+use crate::{Exit, io, runtime};
 
 /// Send requests to a URL; print how many each backend answered, the statuses and the latency
 #[derive(Debug, clap::Args)]
@@ -28,19 +28,21 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
-    pub(crate) async fn run(self) -> ExitCode {
-        let mut headers = HeaderMap::new();
-        headers.extend(self.headers);
-        let report = probe::run(&Options {
-            target: self.url,
-            requests: self.requests,
-            connections: self.connections.into(),
-            headers,
-            timeout: self.timeout,
+    pub(crate) fn run(&self) -> Exit {
+        runtime::block_on(async {
+            let report = probe::run(&Options {
+                target: self.url.clone(),
+                requests: self.requests,
+                connections: self.connections.into(),
+                headers: self.headers.iter().cloned().collect::<HeaderMap>(),
+                timeout: self.timeout,
+            })
+            .await;
+            match io::print(&report.to_string()) {
+                Exit::Fine if report.failed() > 0 => Exit::Problem,
+                exit => exit,
+            }
         })
-        .await;
-        let printed = write!(io::stdout(), "{report}");
-        ExitCode::from(u8::from(printed.is_err() || report.failed() > 0))
     }
 }
 

@@ -1,0 +1,43 @@
+//! `tollgate check`
+
+use clap::Args;
+use tollgate::config::problem::Severity;
+
+use crate::source::Source;
+use crate::{Exit, io};
+
+/// Load the configuration and report all its problems at once.
+#[derive(Args, Debug)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    source: Source,
+    /// Treat warnings as problems.
+    #[arg(long)]
+    strict: bool,
+}
+
+impl Check {
+    pub(crate) fn run(&self) -> Exit {
+        let loaded = match self.source.load() {
+            Ok(loaded) => loaded,
+            Err(exit) => return exit,
+        };
+        io::complain(&loaded.warnings.render(io::style(&self.source.input().environment)));
+        let warnings = loaded.warnings.count(Severity::Warning);
+        let (routes, upstreams) = (loaded.config.routes.len(), loaded.config.upstreams.len());
+        let summary = [
+            count(routes, "route"),
+            count(upstreams, "upstream"),
+            count(warnings, "warning"),
+        ]
+        .join(", ");
+        match io::print(&format!("{}: {summary}\n", self.source.config.display())) {
+            Exit::Fine if self.strict && warnings > 0 => Exit::Problem,
+            exit => exit,
+        }
+    }
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}

@@ -1,0 +1,21 @@
+//! `tollgate completions`
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use crate::{Cli, Exit, io};
+
+/// Print the completions of a shell.
+#[derive(Args, Debug)]
+pub(crate) struct Completions {
+    /// The shell.
+    shell: Shell,
+}
+
+impl Completions {
+    pub(crate) fn run(&self) -> Exit {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "tollgate", &mut script);
+        io::print(&String::from_utf8_lossy(&script))
+    }
+}

@@ -1,0 +1,27 @@
+//! What the commands run on, and the signals that end them politely.
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{Exit, io};
+
+/// Runs a command to its end on a runtime of its own.
+pub(crate) fn block_on(work: impl Future<Output = Exit>) -> Exit {
+    match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => {
+            io::complain(&format!("error: cannot start: {error}\n"));
+            Exit::Unavailable
+        }
+    }
+}
+
+/// Resolves on SIGTERM or SIGINT. Where they cannot be watched for, they keep their usual effect.
+pub(crate) async fn stop() {
+    let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

@@ -1,0 +1,156 @@
+//! From what was written to what cannot be wrong: everything that holds between two keys, and the secrets. Each value
+//! by itself has been checked when it was read. Problems are collected; the result counts only if there are none.
+
+mod route;
+mod upstream;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::file::{AdminSettings, ConfigFile, DnsSettings, LogSettings, ServerSettings};
+use super::findings::Findings;
+use super::key::KeyPath;
+use super::load::Environment;
+use super::text::{Fault, SecretText, Text, did_you_mean};
+use super::{AdminConfig, Config, LogConfig, ServerConfig};
+use crate::base::secret::Secret;
+use crate::upstream::policy::DnsPolicy;
+
+/// What secrets refer to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context<'a> {
+    /// The variables of the environment.
+    pub(super) environment: &'a Environment,
+    /// The folder of the configuration file.
+    pub(super) folder: &'a Path,
+}
+
+/// Checks everything.
+pub(super) fn check(file: &ConfigFile, context: &Context, findings: &mut Findings) -> Config {
+    let server = server(&file.server, findings);
+    let mut upstreams = upstream::upstreams(file, findings);
+    let routes = route::routes(file, &mut upstreams, findings);
+    Config {
+        admin: admin(&file.admin, &server, context, findings),
+        dns: dns(&file.dns, findings),
+        log: log(&file.log),
+        upstreams: upstreams.into_values().collect(),
+        routes,
+        server,
+    }
+}
+
+impl Context<'_> {
+    /// The files that secrets are in.
+    pub(super) fn secret_files(&self, file: &ConfigFile) -> Vec<PathBuf> {
+        let secrets = file.admin.token.iter();
+        let path = |text: &Text<SecretText>| match &text.0 {
+            SecretText::File(path) => Some(self.folder.join(path)),
+            _ => None,
+        };
+        secrets.filter_map(path).collect()
+    }
+
+    /// The secret behind a reference. What goes wrong is told without anything of what is in it.
+    fn secret(&self, text: &SecretText) -> Result<Secret, Fault> {
+        let secret = match text {
+            SecretText::Literal(secret) => secret.clone(),
+            SecretText::Environment(name) => self.environment.get(name).cloned().ok_or_else(|| {
+                let close = did_you_mean(name, self.environment.keys().map(String::as_str));
+                Fault::new(format!("the variable `{name}` is not set")).maybe_hint(close)
+            })?,
+            SecretText::File(path) => {
+                let path = self.folder.join(path);
+                let text = fs::read_to_string(&path).map_err(|error| {
+                    Fault::new(format!("cannot read the secret from `{}`: {error}", path.display()))
+                        .hint("the path is relative to the configuration file")
+                })?;
+                text.trim_end_matches(['\r', '\n']).to_owned()
+            }
+        };
+        match secret.is_empty() {
+            true => Err(Fault::new("the secret is empty")),
+            false => Ok(Secret::new(secret)),
+        }
+    }
+}
+
+fn server(server: &ServerSettings, findings: &mut Findings) -> ServerConfig {
+    let listen = Text::values(&server.listen);
+    let list = KeyPath::dotted("server.listen");
+    for (at, address) in listen.iter().enumerate() {
+        // Port 0 is another port each time.
+        let same = listen[..at]
+            .iter()
+            .position(|earlier| earlier == address && address.port() != 0);
+        if let Some(first) = same {
+            let fault = Fault::new(format!("`{address}` is listed twice"));
+            findings.clash(&list.index(at), fault, &list.index(first), "listed here already");
+        }
+    }
+    ServerConfig {
+        listen,
+        workers: server.workers,
+        trusted_proxies: Text::values(&server.trusted_proxies),
+        max_connections: server.max_connections,
+        max_headers: server.max_headers,
+        max_header_bytes: usize::try_from(server.max_header_bytes.0.0).unwrap_or(usize::MAX),
+        max_body: server.max_body.0.0,
+        header_read_timeout: server.header_read_timeout.0,
+        body_idle_timeout: server.body_idle_timeout.0,
+        min_body_rate: server.min_body_rate.0.0,
+        keep_alive_timeout: server.keep_alive_timeout.0,
+        http2_max_streams: server.http2_max_streams,
+        shutdown_delay: server.shutdown_delay.0,
+        shutdown_grace: server.shutdown_grace.0,
+    }
+}
+
+fn admin(admin: &AdminSettings, server: &ServerConfig, context: &Context, findings: &mut Findings) -> AdminConfig {
+    let listen = admin.listen.0.0;
+    let shared = listen.and_then(|address| {
+        server
+            .listen
+            .iter()
+            .position(|one| *one == address && address.port() != 0)
+    });
+    if let Some(at) = shared {
+        let fault =
+            Fault::new("the operators' listener has an address of the clients'").hint("give it a port of its own");
+        let clients = KeyPath::dotted("server.listen").index(at);
+        findings.clash(&KeyPath::dotted("admin.listen"), fault, &clients, "for clients");
+    }
+    let mut token = None;
+    if let Some(text) = &admin.token {
+        match context.secret(&text.0) {
+            Ok(secret) => token = Some(secret),
+            Err(fault) => findings.value(&KeyPath::dotted("admin.token"), fault),
+        }
+    }
+    AdminConfig { listen, token }
+}
+
+fn dns(dns: &DnsSettings, findings: &mut Findings) -> DnsPolicy {
+    if dns.min_refresh.0 > dns.refresh.0 {
+        let fault = Fault::new("`min_refresh` is longer than `refresh`").hint("names are asked for between the two");
+        let refresh = KeyPath::dotted("dns.refresh");
+        findings.clash(&KeyPath::dotted("dns.min_refresh"), fault, &refresh, "refresh");
+    }
+    DnsPolicy {
+        servers: dns.servers.iter().map(|server| server.0.0).collect(),
+        refresh: dns.refresh.0,
+        min_refresh: dns.min_refresh.0,
+        timeout: dns.timeout.0,
+        max_stale: dns.max_stale.0,
+        hold_empty: dns.hold_empty.0,
+        family: dns.family.0,
+    }
+}
+
+fn log(log: &LogSettings) -> LogConfig {
+    LogConfig {
+        level: log.level.0,
+        format: log.format.0,
+        access: log.access.0.clone(),
+    }
+}

@@ -1,0 +1,77 @@
+//! `[[routes]]` as it may be written.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::{HeaderValue, Method};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::base::units::Size;
+use crate::config::text::{ExactPath, Label, Prefix, Rewrite, Target, Text};
+use crate::config::{EncodedSlashes, HostMatch, RouteConfig};
+
+/// Which requests, and where they go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RouteSettings {
+    /// Label in metrics and logs, unique. Default: made from the prefix or the path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<Text<Label>>,
+    /// This path and everything below it, on segment boundaries. This or path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<Text<Prefix>>,
+    /// This path alone. This or prefix.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<Text<ExactPath>>,
+    /// Hosts without a port: "api.example.com" or "*.example.com". Empty means any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<Text<HostMatch>>,
+    /// Methods. Empty means any; GET takes HEAD with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<Text<Method>>,
+    /// Header fields that must be present with exactly this value.
+    #[schemars(extend("propertyNames" = { "format": "header-name" }))]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, Text<HeaderValue>>,
+    /// Query parameters that must be present with exactly this value, as written in the URL.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub query: BTreeMap<String, String>,
+    /// Where requests go: the name of an upstream, or "http://host:port".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<Text<Target>>,
+    /// Whether the prefix is taken off before the request goes on.
+    pub strip_prefix: bool,
+    /// Replaces the path; {path} stands for what is left of it after strip_prefix.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rewrite: Option<Text<Rewrite>>,
+    /// What escaped slashes, backslashes and double escapes in the path mean: "reject" or "allow". Default: "reject"
+    /// with strip_prefix or rewrite, else "allow".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoded_slashes: Option<Text<EncodedSlashes>>,
+    /// One budget for all tries, to the response head. "0s" means none.
+    pub timeout: Text<Duration>,
+    /// Bytes in a request body; 0 means no limit. Default: server.max_body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_body: Option<Text<Size>>,
+}
+
+impl Default for RouteSettings {
+    fn default() -> Self {
+        Self {
+            name: None,
+            prefix: None,
+            path: None,
+            hosts: Vec::new(),
+            methods: Vec::new(),
+            headers: BTreeMap::new(),
+            query: BTreeMap::new(),
+            upstream: None,
+            strip_prefix: false,
+            rewrite: None,
+            encoded_slashes: None,
+            timeout: Text(RouteConfig::TIMEOUT),
+            max_body: None,
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What is allowed but probably not meant. Each rule has an id, which never changes its meaning.
+
+use super::file::ConfigFile;
+use super::findings::Findings;
+use super::key::KeyPath;
+use super::order::{Entry, covers, covers_host, entries};
+use super::text::{Fault, SecretText};
+use super::{Config, PathMatch};
+
+/// Looks at a configuration that has no problem.
+pub(super) fn lint(config: &Config, file: &ConfigFile, findings: &mut Findings) {
+    no_routes(config, findings);
+    unreachable_routes(config, findings);
+    unused_upstreams(config, findings);
+    open_admin(config, findings);
+    trust_in_everybody(config, findings);
+    literal_secrets(file, findings);
+}
+
+/// `no-routes`: every request would be refused.
+fn no_routes(config: &Config, findings: &mut Findings) {
+    if config.routes.is_empty() {
+        let fault = Fault::new("there is no route: every request gets 404").hint("add `[[routes]]`");
+        findings.warn("no-routes", &KeyPath::dotted("routes"), fault, None);
+    }
+}
+
+/// `unreachable-route`: for each host of it an earlier route takes everything.
+fn unreachable_routes(config: &Config, findings: &mut Findings) {
+    let entries = entries(&config.routes);
+    let mut covered_by: Vec<Vec<Option<usize>>> = vec![Vec::new(); config.routes.len()];
+    for (at, Entry { route, host }) in entries.iter().enumerate() {
+        let earlier = entries[..at].iter().find(|earlier| {
+            let (wide, narrow) = (&config.routes[earlier.route], &config.routes[*route]);
+            earlier.route != *route && covers_host(earlier.host, *host) && covers(wide, narrow)
+        });
+        covered_by[*route].push(earlier.map(|entry| entry.route));
+    }
+    for (route, covers) in covered_by.iter().enumerate() {
+        let Some(Some(first)) = covers.first() else { continue };
+        if covers.iter().all(Option::is_some) {
+            let (PathMatch::Prefix(path) | PathMatch::Exact(path)) = &config.routes[route].path;
+            let other = &config.routes[*first].name;
+            let fault = Fault::new(format!(
+                "no request for `{path}` ever gets here: the route `{other}` takes them all"
+            ))
+            .hint("take it away, or give it more conditions");
+            let (here, there) = (
+                KeyPath::dotted("routes").index(route),
+                KeyPath::dotted("routes").index(*first),
+            );
+            findings.warn("unreachable-route", &here, fault, Some((&there, "matched before")));
+        }
+    }
+}
+
+/// `unused-upstream`: no route refers to it.
+fn unused_upstreams(config: &Config, findings: &mut Findings) {
+    for policy in &config.upstreams {
+        if config.routes.iter().all(|route| route.upstream != policy.name) {
+            let fault = Fault::new(format!("no route uses the upstream `{}`", policy.name));
+            findings.warn(
+                "unused-upstream",
+                &KeyPath::dotted("upstreams").key(&policy.name),
+                fault,
+                None,
+            );
+        }
+    }
+}
+
+/// `open-admin`: metrics and the status page for everybody who can reach the port.
+fn open_admin(config: &Config, findings: &mut Findings) {
+    let open = config.admin.listen.is_some_and(|address| !address.ip().is_loopback());
+    if open && config.admin.token.is_none() {
+        let fault = Fault::new("the operators' listener is open to the network and has no token")
+            .hint("set `token = \"env:NAME\"`, or listen on 127.0.0.1");
+        findings.warn("open-admin", &KeyPath::dotted("admin.listen"), fault, None);
+    }
+}
+
+/// `trusts-everybody`: any client may say who it is.
+fn trust_in_everybody(config: &Config, findings: &mut Findings) {
+    let proxies = &config.server.trusted_proxies;
+    for (at, _) in proxies
+        .iter()
+        .enumerate()
+        .filter(|(_, network)| network.prefix_len() == 0)
+    {
+        let fault = Fault::new("every client is a trusted proxy: any of them can forge X-Forwarded-For")
+            .hint("name the networks of your own proxies");
+        findings.warn(
+            "trusts-everybody",
+            &KeyPath::dotted("server.trusted_proxies").index(at),
+            fault,
+            None,
+        );
+    }
+}
+
+/// `literal-secret`: a secret that ends up in version control.
+fn literal_secrets(file: &ConfigFile, findings: &mut Findings) {
+    let token = file.admin.token.as_ref().map(|text| &text.0);
+    if matches!(token, Some(SecretText::Literal(_))) {
+        let fault = Fault::new("a secret stands in the configuration itself").hint("write `env:NAME` or `file:PATH`");
+        findings.warn("literal-secret", &KeyPath::dotted("admin.token"), fault, None);
+    }
+}

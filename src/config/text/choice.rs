@@ -1,0 +1,63 @@
+//! Values that are one word out of a few.
+
+use super::{Fault, Syntax, did_you_mean};
+use crate::config::{EncodedSlashes, LogFormat, LogLevel};
+use crate::upstream::policy::{Balance, Family};
+
+macro_rules! choices {
+    ($($type:ty as $format:literal { $($word:literal => $value:path),+ $(,)? })+) => {$(
+        impl Syntax for $type {
+            const FORMAT: &'static str = $format;
+            const CHOICES: &'static [&'static str] = &[$($word),+];
+
+            fn parse(text: &str) -> Result<Self, Fault> {
+                match text {
+                    $($word => Ok($value),)+
+                    _ => Err(not_among(text, Self::CHOICES)),
+                }
+            }
+
+            fn print(&self) -> String {
+                match self {
+                    $($value => $word,)+
+                }
+                .to_owned()
+            }
+        }
+    )+};
+}
+
+choices! {
+    LogLevel as "log-level" {
+        "error" => Self::Error,
+        "warn" => Self::Warn,
+        "info" => Self::Info,
+        "debug" => Self::Debug,
+        "trace" => Self::Trace,
+    }
+    LogFormat as "log-format" {
+        "json" => Self::Json,
+        "text" => Self::Text,
+    }
+    Family as "family" {
+        "both" => Self::Both,
+        "v4" => Self::V4,
+        "v6" => Self::V6,
+    }
+    Balance as "balance" {
+        "round_robin" => Self::RoundRobin,
+        "least_request" => Self::LeastRequest,
+        "random" => Self::Random,
+    }
+    EncodedSlashes as "encoded-slashes" {
+        "reject" => Self::Reject,
+        "allow" => Self::Allow,
+    }
+}
+
+/// The fault of a word that is not among the choices.
+pub(in crate::config) fn not_among(text: &str, choices: &[&str]) -> Fault {
+    let list = choices.iter().map(|choice| format!("`{choice}`")).collect::<Vec<_>>();
+    let hint = did_you_mean(text, choices.iter().copied());
+    Fault::new(format!("`{text}` is none of {}", list.join(", "))).maybe_hint(hint)
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::key::KeyPath;
-use super::problem::{Excerpt, Place};
+use super::problem::{Excerpt, Place, visible_char};
 
 /// A file that was read. Not to be printed: there may be secrets in it.
 pub(super) struct Source {
@@ -160,9 +160,7 @@ impl Source {
             match (hidden, in_hidden) {
                 (true, true) => {}
                 (true, false) => shown.text.push_str("***"),
-                // A control character could change what a terminal shows.
-                (false, _) if c == '\t' => shown.text.push(' '),
-                (false, _) => shown.text.push(if c.is_control() { '\u{fffd}' } else { c }),
+                (false, _) => shown.text.push(visible_char(c)),
             }
             in_hidden = hidden;
             if at < span.end {

@@ -11,20 +11,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use tollgate::config::effective::to_toml;
-use tollgate::config::load::{Input, LoadError, Loaded, from_text, load};
+use tollgate::config::load::{Environment, Input, LoadError, Loaded, from_text, load};
 use tollgate::config::problem::Style;
 
 const RULER: &str = "-------- ";
 
 struct Case {
-    environment: BTreeMap<String, String>,
+    environment: Environment,
     files: Vec<(String, String)>,
     input: String,
     kind: String,

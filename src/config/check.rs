@@ -55,8 +55,8 @@ impl Context<'_> {
     fn secret(&self, text: &SecretText) -> Result<Secret, Fault> {
         let secret = match text {
             SecretText::Literal(secret) => secret.clone(),
-            SecretText::Environment(name) => self.environment.get(name).cloned().ok_or_else(|| {
-                let close = did_you_mean(name, self.environment.keys().map(String::as_str));
+            SecretText::Environment(name) => self.environment.get(name).map(str::to_owned).ok_or_else(|| {
+                let close = did_you_mean(name, self.environment.iter().map(|(name, _)| name));
                 Fault::new(format!("the variable `{name}` is not set")).maybe_hint(close)
             })?,
             SecretText::File(path) => {

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::route::RouteSettings;
-pub use self::upstream::{AddressSettings, RetrySettings, UpstreamSettings};
+pub use self::upstream::{AddressSettings, RetrySettings, UpstreamSettings, WeightedSettings};
 use super::text::{AdminListen, NameServer, SecretText, Text};
 use super::{AccessTarget, AdminConfig, LogConfig, LogFormat, LogLevel, ServerConfig};
 use crate::base::units::{ByteRate, Size};
@@ -22,6 +22,7 @@ use crate::upstream::policy::{DnsPolicy, Family};
 
 /// The configuration of Tollgate.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(title = "Tollgate configuration")]
 #[serde(default, deny_unknown_fields)]
 pub struct ConfigFile {
     /// What clients connect to, and what they may send.

@@ -4,12 +4,11 @@
 use std::collections::BTreeSet;
 
 use super::key::KeyPath;
-use super::problem::{Problem, Report, Severity};
+use super::problem::{Place, Problem, Report, Severity};
 use super::source::{Part, Sources};
 use super::text::Fault;
 
 /// Problems found so far.
-#[derive(Debug)]
 pub(super) struct Findings<'a> {
     sources: &'a Sources,
     problems: Vec<Problem>,
@@ -59,6 +58,11 @@ impl<'a> Findings<'a> {
         self.broken
             .iter()
             .any(|broken| broken.is_within(path) || path.is_within(broken))
+    }
+
+    /// Whether the environment sets the value.
+    pub(super) fn is_from_environment(&self, path: &KeyPath) -> bool {
+        matches!(self.sources.place(path, Part::Value), Place::Environment(_))
     }
 
     /// Everything found, in order.

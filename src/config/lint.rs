@@ -98,11 +98,12 @@ fn trust_in_everybody(config: &Config, findings: &mut Findings) {
     }
 }
 
-/// `literal-secret`: a secret that ends up in version control.
+/// `literal-secret`: a secret that ends up in version control, or in the list of processes.
 fn literal_secrets(file: &ConfigFile, findings: &mut Findings) {
     let token = file.admin.token.as_ref().map(|text| &text.0);
-    if matches!(token, Some(SecretText::Literal(_))) {
+    let path = KeyPath::dotted("admin.token");
+    if matches!(token, Some(SecretText::Literal(_))) && !findings.is_from_environment(&path) {
         let fault = Fault::new("a secret stands in the configuration itself").hint("write `env:NAME` or `file:PATH`");
-        findings.warn("literal-secret", &KeyPath::dotted("admin.token"), fault, None);
+        findings.warn("literal-secret", &path, fault, None);
     }
 }

@@ -7,6 +7,7 @@ mod toml;
 mod walk;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,8 +31,9 @@ use super::{Config, lint, schema};
 /// that name, hence the second underscore.
 const PREFIX: &str = "TOLLGATE__";
 
-/// The variables of the environment.
-pub type Environment = BTreeMap<String, String>;
+/// The variables of an environment; prints their names only.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Environment(BTreeMap<String, String>);
 
 /// Where a configuration comes from.
 #[derive(Clone, Debug, Default)]
@@ -44,8 +46,8 @@ pub struct Input {
     pub overrides: Vec<Override>,
 }
 
-/// A value that the command line sets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A value that the command line sets; prints without it.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Override {
     /// How messages call the flag.
     pub flag: String,
@@ -107,12 +109,42 @@ pub fn from_text(text: &str) -> Result<Loaded, Report> {
     )
 }
 
-/// The environment of the process, without what is not UTF-8.
-pub fn environment() -> Environment {
-    let pairs = std::env::vars_os();
-    pairs
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect()
+impl Environment {
+    /// The environment of the process, without what is not UTF-8. The one place that reads it.
+    pub fn of_process() -> Self {
+        let pairs = std::env::vars_os();
+        pairs
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect()
+    }
+
+    /// The value of a variable.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// The variables in name order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+impl FromIterator<(String, String)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl fmt::Debug for Override {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}=***", self.flag, self.path)
+    }
 }
 
 /// The files of `conf.d` beside the file, in name order.
@@ -199,4 +231,39 @@ fn from_figment(error: &figment::Error, sources: &Sources) -> Problem {
 /// Marks a value that is not from a file.
 fn mark(sources: &mut Sources, path: &KeyPath, mark: Mark) {
     sources.mark(path.clone(), mark, true);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_environment_holds_is_not_printed() {
+        let input = Input {
+            environment: [("TOKEN".to_owned(), "hunter2".to_owned())].into_iter().collect(),
+            overrides: vec![Override {
+                flag: "--set".to_owned(),
+                path: "admin.token".to_owned(),
+                value: "hunter2".to_owned(),
+            }],
+            ..Input::default()
+        };
+        let shown = format!("{input:?}");
+        assert!(shown.contains("TOKEN") && !shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn a_text_is_a_configuration() {
+        let loaded = from_text("\u{feff}[[routes]]\r\nprefix = '/'\r\nupstream = 'http://a'\r\n").unwrap();
+        assert_eq!(loaded.config.routes[0].upstream, "a:80");
+        assert_eq!(loaded.config.server, crate::config::ServerConfig::default());
+        assert!(from_text("[server]\nworkers = '1'").is_err());
+    }
+
+    #[test]
+    fn many_routes_load_in_no_time() {
+        let route = |at| format!("[[routes]]\nprefix = '/r{at}'\nupstream = 'http://a'\nheaders = {{ x = '1' }}\n");
+        let text: String = (0..3000).map(route).collect();
+        assert_eq!(from_text(&text).unwrap().config.routes.len(), 3000);
+    }
 }

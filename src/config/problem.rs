@@ -239,11 +239,18 @@ impl Style {
     }
 }
 
-/// The text without what could change the look of a terminal.
+/// The character as it may be shown: nothing that a terminal obeys, nothing that turns the direction of writing.
+pub(super) fn visible_char(c: char) -> char {
+    match c {
+        '\t' => ' ',
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => char::REPLACEMENT_CHARACTER,
+        _ if c.is_control() => char::REPLACEMENT_CHARACTER,
+        _ => c,
+    }
+}
+
 fn visible(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    text.chars().map(visible_char).collect()
 }
 
 #[cfg(test)]

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::key::KeyPath;
-use super::problem::{Excerpt, Place};
+use super::problem::{Excerpt, Place, visible_char};
 
-/// A file that was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A file that was read. Not to be printed: there may be secrets in it.
 pub(super) struct Source {
     /// How messages call it.
     pub name: String,
@@ -19,7 +18,7 @@ pub(super) struct Source {
 }
 
 /// Every source, and where in them each value is.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub(super) struct Sources {
     files: Vec<Source>,
     marks: BTreeMap<KeyPath, Mark>,
@@ -69,7 +68,8 @@ impl Sources {
     /// Notes where a value is. `whole` says that nothing of an earlier source is left in it.
     pub(super) fn mark(&mut self, path: KeyPath, mark: Mark, whole: bool) {
         if whole {
-            self.marks.retain(|known, _| !known.is_within(&path));
+            let stale: Vec<KeyPath> = self.within(&path).cloned().collect();
+            stale.iter().for_each(|path| drop(self.marks.remove(path)));
         }
         self.marks.insert(path, mark);
     }
@@ -94,7 +94,7 @@ impl Sources {
     /// Where the value is; or else something in it, for variables of the environment set no tables; or else what it
     /// is in.
     pub(super) fn place(&self, path: &KeyPath, part: Part) -> Place {
-        let inside = self.marks.keys().find(|known| known.is_within(path)).cloned();
+        let inside = self.within(path).next().cloned();
         let mut at = inside.or_else(|| path.parent());
         while let Some(here) = at {
             match self.marks.get(&here) {
@@ -111,6 +111,12 @@ impl Sources {
             }
         }
         Place::Nowhere
+    }
+
+    /// The marks of a value and of everything in it: they follow one another, the value's own first.
+    fn within(&self, path: &KeyPath) -> impl Iterator<Item = &KeyPath> {
+        let rest = self.marks.range(path.clone()..).map(|(known, _)| known);
+        rest.take_while(move |known| known.is_within(path))
     }
 
     /// A stretch of a file.
@@ -154,9 +160,7 @@ impl Source {
             match (hidden, in_hidden) {
                 (true, true) => {}
                 (true, false) => shown.text.push_str("***"),
-                // A control character could change what a terminal shows.
-                (false, _) if c == '\t' => shown.text.push(' '),
-                (false, _) => shown.text.push(if c.is_control() { '\u{fffd}' } else { c }),
+                (false, _) => shown.text.push(visible_char(c)),
             }
             in_hidden = hidden;
             if at < span.end {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tollgate::config::load::{self, Input, LoadError, Loaded, Override};
+use tollgate::config::load::{self, Environment, Input, LoadError, Loaded, Override};
 
 use crate::{Exit, io};
 
@@ -48,7 +48,7 @@ impl Source {
     pub(crate) fn input(&self) -> Input {
         Input {
             file: self.config.clone(),
-            environment: load::environment(),
+            environment: Environment::of_process(),
             overrides: self.set.clone(),
         }
     }

@@ -25,7 +25,8 @@ pub(super) fn routes(file: &ConfigFile, upstreams: &mut Upstreams, findings: &mu
         let upstream = upstream(settings, &place.key("upstream"), file, upstreams, findings);
         let headers = headers(settings, &place.key("headers"), findings);
         if let (Some(path), Some(upstream)) = (path, upstream) {
-            let name = names.take(at, &path);
+            let written = settings.name.as_ref().map(|name| name.0.0.clone());
+            let name = written.unwrap_or_else(|| names.make(at, &path));
             let mut route = route(settings, name, path, upstream, file.server.max_body.0.0);
             route.headers = headers;
             checked.push((at, route));

@@ -55,16 +55,16 @@ impl Provider for Layer {
 /// `TOLLGATE__SECTION__KEY`
 pub(super) fn environment(variables: &Environment, sources: &mut Sources, problems: &mut Vec<Problem>) -> Layer {
     let mut layer = Layer::new("environment", Dict::new());
-    for (name, text) in variables {
+    for (name, text) in variables.iter() {
         let Some(keys) = name.strip_prefix(PREFIX) else {
             continue;
         };
         let dotted = keys.to_ascii_lowercase().replace("__", ".");
         let path = sources.spelled(&KeyPath::dotted(&dotted));
         match forbidden(&dotted) {
-            Some(fault) => problems.push(Problem::error(path, fault, Place::Environment(name.clone()))),
+            Some(fault) => problems.push(Problem::error(path, fault, Place::Environment(name.to_owned()))),
             None => {
-                mark(sources, &path, Mark::Environment(name.clone()));
+                mark(sources, &path, Mark::Environment(name.to_owned()));
                 layer.set(&path, text);
             }
         }

@@ -35,11 +35,8 @@ impl Names {
         Self(taken)
     }
 
-    /// The name of a route: its own, or one made from its path.
-    pub(super) fn take(&mut self, route: usize, path: &PathMatch) -> String {
-        if let Some((name, _)) = self.0.iter().find(|(_, at)| **at == route) {
-            return name.clone();
-        }
+    /// A name made from the path of this route.
+    pub(super) fn make(&mut self, route: usize, path: &PathMatch) -> String {
         let base = from_path(path);
         let mut name = base.clone();
         let mut count = 1;
@@ -77,14 +74,14 @@ mod tests {
     #[test]
     fn names_come_from_paths_and_are_unique() {
         let mut names = Names(HashMap::new());
-        let mut take = |route, path: &str| names.take(route, &PathMatch::Prefix(path.to_owned()));
-        assert_eq!(take(0, "/orders"), "orders");
-        assert_eq!(take(1, "/orders"), "orders_2");
-        assert_eq!(take(2, "/a/b%20c"), "a_b_20c");
-        assert_eq!(take(3, "/"), "root");
-        assert_eq!(take(4, "/none"), "none_2");
+        let mut make = |route, path: &str| names.make(route, &PathMatch::Prefix(path.to_owned()));
+        assert_eq!(make(0, "/orders"), "orders");
+        assert_eq!(make(1, "/orders"), "orders_2");
+        assert_eq!(make(2, "/a/b%20c"), "a_b_20c");
+        assert_eq!(make(3, "/"), "root");
+        assert_eq!(make(4, "/none"), "none_2");
         let long = format!("/{}", "x".repeat(100));
-        assert_eq!(take(5, &long).len(), 64);
-        assert!(take(6, &long).ends_with("x_2"));
+        assert_eq!(make(5, &long).len(), 64);
+        assert!(make(6, &long).ends_with("x_2"));
     }
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use axum::Router;
 
 use super::mount::{Answerer, Mount, Route};
-use super::snapshot::{Snapshot, is_within};
+use super::snapshot::Snapshot;
 use crate::base::path;
-use crate::config::order::matching_order;
+use crate::config::order::{Entry, covers_host, entries};
 use crate::config::{Config, EncodedSlashes, HostMatch, PathMatch, RouteConfig};
 use crate::layers::access_log::{AccessLog, Lines};
 use crate::layers::body_limit::BodyLimit;
@@ -38,9 +38,10 @@ pub struct Tools {
     pub upstream: upstream::Tools,
 }
 
-/// A route and what it was made from.
+/// A route for one of its hosts, and what it was made from.
 struct Built<'a> {
     config: &'a RouteConfig,
+    host: Option<&'a HostMatch>,
     route: Arc<Route>,
 }
 
@@ -52,52 +53,46 @@ pub fn snapshot(config: &Config, tools: &Tools) -> Snapshot {
         .map(|policy| (policy.name.as_str(), Upstream::start(policy, &tools.upstream)))
         .collect();
     let mut ranks: HashMap<&PathMatch, usize> = HashMap::new();
-    let routes: Vec<Built<'_>> = matching_order(&config.routes)
-        .into_iter()
-        .filter_map(|index| config.routes.get(index))
-        .filter_map(|route| {
+    let routes: Vec<Option<Arc<Route>>> = config
+        .routes
+        .iter()
+        .map(|route| {
             let next = ranks.len();
             let rank = *ranks.entry(&route.path).or_insert(next);
             let upstream = upstreams.get(route.upstream.as_str())?;
+            Some(Arc::new(build_route(route, rank, upstream, tools)))
+        })
+        .collect();
+    let in_order: Vec<Built<'_>> = entries(&config.routes)
+        .into_iter()
+        .filter_map(|Entry { route, host }| {
             Some(Built {
-                config: route,
-                route: Arc::new(build_route(route, rank, upstream, tools)),
+                config: config.routes.get(route)?,
+                host,
+                route: routes.get(route)?.clone()?,
             })
         })
         .collect();
     let unmatched = unmatched_stack(tools);
-    let router_of = |covers: &dyn Fn(&HostMatch) -> bool| router(&routes, covers, &unmatched);
     let hosts: BTreeSet<&HostMatch> = config.routes.iter().flat_map(|route| &route.hosts).collect();
     let mut wildcard = Vec::new();
     let mut exact = HashMap::default();
     for host in hosts {
+        let router = router(&in_order, Some(host), &unmatched);
         match host {
-            HostMatch::Exact(name) => drop(exact.insert(name.clone(), router_of(&|other| covers_name(other, name)))),
-            HostMatch::Wildcard(suffix) => {
-                wildcard.push((suffix.clone(), router_of(&|other| covers_suffix(other, suffix))));
-            }
+            HostMatch::Exact(name) => drop(exact.insert(name.clone(), router)),
+            HostMatch::Wildcard(suffix) => wildcard.push((suffix.clone(), router)),
         }
     }
     wildcard.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
     Snapshot {
         exact,
         wildcard,
-        any: router_of(&|_| false),
+        any: router(&in_order, None, &unmatched),
         unmatched: Mount::new(Vec::new(), unmatched.clone()),
         upstreams: upstreams.into_values().collect(),
         routes: config.routes.iter().map(|route| route.name.as_str().into()).collect(),
     }
-}
-
-fn covers_name(host: &HostMatch, name: &str) -> bool {
-    match host {
-        HostMatch::Exact(other) => other == name,
-        HostMatch::Wildcard(suffix) => is_within(name, suffix),
-    }
-}
-
-fn covers_suffix(host: &HostMatch, suffix: &str) -> bool {
-    matches!(host, HostMatch::Wildcard(other) if suffix.ends_with(other.as_str()))
 }
 
 fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Upstream>, tools: &Tools) -> Route {
@@ -142,13 +137,10 @@ fn common_policies(name: &Arc<str>, tools: &Tools) -> Policies {
     }
 }
 
-/// The router of the hosts that `covers` accepts, and of routes for any host. Each path gets every route that may take a
+/// The router of one pattern of hosts, with every route that takes them. Each path gets every route that may take a
 /// request there, the most specific first.
-fn router(routes: &[Built<'_>], covers: &dyn Fn(&HostMatch) -> bool, unmatched: &Stack<Answerer>) -> Router {
-    let here: Vec<&Built<'_>> = routes
-        .iter()
-        .filter(|built| built.config.hosts.is_empty() || built.config.hosts.iter().any(covers))
-        .collect();
+fn router(routes: &[Built<'_>], host: Option<&HostMatch>, unmatched: &Stack<Answerer>) -> Router {
+    let here: Vec<&Built<'_>> = routes.iter().filter(|built| covers_host(built.host, host)).collect();
     let mount = |covered: &dyn Fn(&PathMatch) -> bool| {
         let taking = here
             .iter()

@@ -56,6 +56,6 @@ impl Snapshot {
 }
 
 /// Whether a host is covered by `*.example.com`, given as `.example.com`. At least one label must stand before it.
-pub(super) fn is_within(host: &str, suffix: &str) -> bool {
+fn is_within(host: &str, suffix: &str) -> bool {
     host.len() > suffix.len() && host.ends_with(suffix)
 }

@@ -140,9 +140,12 @@ async fn work(
         tokio::select! {
             next = accepted.recv() => match next {
                 Some(next) => begin(next, until_drain.clone()),
-                None => break,
+                None => return,
             },
-            _ = draining.wait_for(|draining| *draining) => break,
+            told = draining.wait_for(|draining| *draining) => match told {
+                Ok(_) => break,
+                Err(_) => return,
+            },
         }
     }
     accepted.close();

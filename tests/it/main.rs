@@ -5,5 +5,6 @@
     reason = "a test ends with what it did not expect"
 )]
 
+mod balancing;
 mod dns_lookup;
 mod support;

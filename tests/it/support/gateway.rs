@@ -1,0 +1,46 @@
+//! A real gateway on ports of its own, started from the text that a user would write.
+
+use std::net::SocketAddr;
+
+use tollgate::app::{Gateway, Running};
+use tollgate::config::{AccessTarget, AdminConfig, ServerConfig, load};
+
+/// A running gateway; it ends with the value.
+pub(crate) struct Gate(Option<Running>);
+
+impl Gate {
+    /// Starts a gateway. What the text does not say is chosen for tests: any free port, no access log.
+    pub(crate) fn start(text: &str) -> Self {
+        let mut config = load::from_text(text).unwrap_or_else(|report| panic!("{report}")).config;
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        if config.server.listen == ServerConfig::default().listen {
+            config.server.listen = vec![any];
+        }
+        if config.admin.listen == AdminConfig::default().listen {
+            config.admin.listen = Some(any);
+        }
+        if config.log.access == AccessTarget::default() {
+            config.log.access = AccessTarget::Off;
+        }
+        Self(Some(Gateway::start(&config).unwrap()))
+    }
+
+    /// Where it serves.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.running().addresses()[0]
+    }
+
+    /// Where its operators look.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.running().admin_address().unwrap()
+    }
+
+    /// Lets requests finish, then ends it. Blocks that long.
+    pub(crate) fn shutdown(mut self) {
+        self.0.take().unwrap().shutdown();
+    }
+
+    fn running(&self) -> &Running {
+        self.0.as_ref().unwrap()
+    }
+}

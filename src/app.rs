@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 use tokio::runtime::Runtime;
@@ -222,6 +222,10 @@ fn tools(
 ) -> Tools {
     // Each hasher has keys of its own from the system's randomness.
     let seeds = (0..workers).map(|worker| RandomState::new().hash_one(worker));
+    let anchor = (
+        clock::now(),
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+    );
     let upstream = upstream::Tools {
         control: control.handle().clone(),
         workers,
@@ -232,7 +236,7 @@ fn tools(
     Tools {
         recorder: recorder.clone(),
         lines,
-        request_id: Arc::new(RequestId::new(seeds)),
+        request_id: Arc::new(RequestId::new(seeds, anchor)),
         upstream,
     }
 }

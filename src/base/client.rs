@@ -2,16 +2,20 @@
 //! last busy, whether it is in the middle of a request head, whether it has stopped reading, and the interim responses
 //! that wait to be written.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures_util::task::AtomicWaker;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::clock;
 use super::reject::Reason;
 use super::seat::Seat;
+
+const UNKNOWN: HeaderValue = HeaderValue::from_static("unknown");
+/// In place of a time that nobody has asked for yet.
+const NOT_ASKED: u64 = u64::MAX;
 
 /// The state of a client connection.
 #[derive(Debug)]
@@ -28,7 +32,8 @@ pub struct Client {
     refused: OnceLock<Reason>,
     interim: Mutex<Vec<u8>>,
     has_interim: AtomicBool,
-    waker: AtomicWaker,
+    /// The peer's address as fields say it: the same for each request, so written once.
+    peer: HeaderValue,
     /// What the connection counts against, tunnels that come out of it included.
     _seats: Vec<Seat>,
 }
@@ -50,7 +55,7 @@ pub struct Busy(Arc<Client>);
 
 impl Client {
     /// A connection that was just accepted; it holds its seats as long as anything of it lives.
-    pub fn new(seats: Vec<Seat>) -> Arc<Self> {
+    pub fn new(peer: IpAddr, seats: Vec<Seat>) -> Arc<Self> {
         Arc::new(Self {
             opened: clock::now(),
             in_flight: AtomicUsize::new(0),
@@ -61,7 +66,7 @@ impl Client {
             refused: OnceLock::new(),
             interim: Mutex::default(),
             has_interim: AtomicBool::new(false),
-            waker: AtomicWaker::new(),
+            peer: HeaderValue::try_from(peer.to_canonical().to_string()).unwrap_or(UNKNOWN),
             _seats: seats,
         })
     }
@@ -79,7 +84,8 @@ impl Client {
         let idle = self.in_flight.load(Ordering::Relaxed) == 0;
         if idle && !self.multiplexed.load(Ordering::Relaxed) && !self.reading_head.load(Ordering::Relaxed) {
             self.reading_head.store(true, Ordering::Relaxed);
-            self.since.store(self.elapsed(), Ordering::Relaxed);
+            // Most heads are complete before anybody asks for how long they have been coming.
+            self.since.store(NOT_ASKED, Ordering::Relaxed);
         }
     }
 
@@ -100,6 +106,9 @@ impl Client {
             0 => Phase::Idle,
             _ => Phase::Busy,
         };
+        if phase != Phase::Busy && self.since.load(Ordering::Relaxed) == NOT_ASKED {
+            self.since.store(self.elapsed(), Ordering::Relaxed);
+        }
         (phase, self.at(self.since.load(Ordering::Relaxed)))
     }
 
@@ -141,7 +150,6 @@ impl Client {
             .unwrap_or_else(PoisonError::into_inner)
             .extend_from_slice(&text);
         self.has_interim.store(true, Ordering::Release);
-        self.waker.wake();
     }
 
     /// What waits to be written before anything else.
@@ -155,17 +163,21 @@ impl Client {
         ))
     }
 
-    /// Whom to wake when there is an interim response.
-    pub fn waker(&self) -> &AtomicWaker {
-        &self.waker
+    /// The peer's address, as fields say it.
+    pub fn peer(&self) -> &HeaderValue {
+        &self.peer
     }
 
     fn elapsed(&self) -> u64 {
-        u64::try_from(clock::now().saturating_duration_since(self.opened).as_millis()).unwrap_or(u64::MAX)
+        self.millis(clock::now())
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.opened).as_millis()).unwrap_or_default()
     }
 
     fn at(&self, millis: u64) -> Instant {
-        self.opened + Duration::from_millis(millis)
+        self.opened + Duration::from_millis(if millis == NOT_ASKED { 0 } else { millis })
     }
 }
 
@@ -174,11 +186,15 @@ impl Busy {
     pub fn client(&self) -> &Arc<Client> {
         &self.0
     }
+
+    /// The request is over, at this time.
+    pub fn end(&self, now: Instant) {
+        self.0.since.store(self.0.millis(now), Ordering::Relaxed);
+    }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.since.store(self.0.elapsed(), Ordering::Relaxed);
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -189,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_connection_reads_a_head_works_and_idles() {
-        let client = Client::new(Vec::new());
+        let client = Client::new(IpAddr::from([127, 0, 0, 1]), Vec::new());
         assert_eq!(client.phase().0, Phase::Head);
         let busy = client.begin(false);
         client.heard();
@@ -202,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_multiplexed_connection_is_idle_whatever_it_hears() {
-        let client = Client::new(Vec::new());
+        let client = Client::new(IpAddr::from([127, 0, 0, 1]), Vec::new());
         let (one, two) = (client.begin(true), client.begin(true));
         drop(one);
         assert_eq!(client.phase().0, Phase::Busy);
@@ -213,7 +229,7 @@ mod tests {
 
     #[test]
     fn interim_responses_are_taken_once() {
-        let client = Client::new(Vec::new());
+        let client = Client::new(IpAddr::from([127, 0, 0, 1]), Vec::new());
         let mut headers = HeaderMap::new();
         headers.append("link", "</a.css>; rel=preload".parse().unwrap());
         client.push_interim(StatusCode::EARLY_HINTS, &headers);

@@ -12,6 +12,8 @@ use tokio::sync::oneshot;
 
 use super::body::Meter;
 use super::client::Busy;
+use super::clock;
+use super::headers::Survey;
 use super::reject::{Reason, Reject};
 
 /// One request and its answer.
@@ -21,6 +23,8 @@ pub struct Exchange {
     pub origin: Origin,
     /// When the head was complete.
     pub started: Instant,
+    /// When it was over; observers can rely on it.
+    pub ended: Instant,
     /// The request's id, shown to client and upstream.
     pub id: Option<HeaderValue>,
     /// The client's address: the peer's, or what trusted proxies say.
@@ -29,6 +33,8 @@ pub struct Exchange {
     pub method: Method,
     /// The canonical target: path and query. A refused request keeps what it sent.
     pub target: Uri,
+    /// What the client's fields are, at one glance.
+    pub survey: Survey,
     /// Whether the path has escapes that a backend may read as slashes.
     pub ambiguous_path: bool,
     /// The canonical host with its port, if it has one.
@@ -138,10 +144,12 @@ impl Exchange {
         Self {
             origin,
             started,
+            ended: started,
             id: None,
             client: origin.peer.ip(),
             method: head.method.clone(),
             target: head.uri.clone(),
+            survey: Survey::default(),
             ambiguous_path: false,
             host: None,
             version: head.version,
@@ -180,6 +188,8 @@ impl Drop for Exchange {
             self.answer.status = 500;
             self.answer.reason = Some(Reason::Internal);
         }
+        self.ended = clock::now();
+        self.busy.end(self.ended);
         for observer in std::mem::take(&mut self.observers).into_iter().flatten() {
             observer.ended(self);
         }
@@ -190,7 +200,6 @@ impl Drop for Exchange {
 mod tests {
     use super::*;
     use crate::base::client::Client;
-    use crate::base::clock;
     use std::sync::Mutex;
 
     #[derive(Debug, Default)]
@@ -211,7 +220,12 @@ mod tests {
             worker: 0,
         };
         let (head, ()) = http::Request::new(()).into_parts();
-        Exchange::new(origin, Client::new(Vec::new()).begin(false), clock::now(), &head)
+        Exchange::new(
+            origin,
+            Client::new(origin.peer.ip(), Vec::new()).begin(false),
+            clock::now(),
+            &head,
+        )
     }
 
     #[test]

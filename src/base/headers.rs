@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-    TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, EXPECT, FORWARDED, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use ipnet::IpNet;
 
@@ -39,17 +39,67 @@ const NEVER_HOP_BY_HOP: [&str; 10] = [
     "forwarded",
 ];
 
-/// What one pass over the fields of a message finds.
+/// What one pass over the fields of a message finds, so that nothing has to be looked up that is not there.
 #[derive(Clone, Copy, Debug, Default)]
-struct Survey {
-    hop_by_hop: bool,
-    underscore: bool,
+pub struct Survey {
+    /// Fields, each line of its own.
+    pub count: usize,
+    /// Bytes of all names and values, with the four that separate and end each line.
+    pub bytes: usize,
+    /// `Host` lines.
+    pub hosts: usize,
+    /// `Content-Length` lines.
+    pub lengths: usize,
+    /// `Transfer-Encoding` lines.
+    pub codings: usize,
+    /// Any field that ends at this hop.
+    pub hop_by_hop: bool,
+    /// Any field that says where a request came from.
+    pub forwarding: bool,
+    /// Any name with an underscore.
+    pub underscore: bool,
+}
+
+impl Survey {
+    /// Looks at each field once.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let mut survey = Self::default();
+        for (name, value) in headers {
+            let name = name.as_str();
+            survey.count += 1;
+            survey.bytes += name.len() + value.len() + 4;
+            match name {
+                "host" => survey.hosts += 1,
+                "content-length" => survey.lengths += 1,
+                "transfer-encoding" => {
+                    survey.codings += 1;
+                    survey.hop_by_hop = true;
+                }
+                "connection"
+                | "keep-alive"
+                | "proxy-connection"
+                | "proxy-authenticate"
+                | "proxy-authorization"
+                | "te"
+                | "upgrade"
+                | "expect" => survey.hop_by_hop = true,
+                "forwarded" | "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto" | "x-forwarded-prefix"
+                | "x-real-ip" => survey.forwarding = true,
+                _ => survey.underscore |= name.bytes().any(|byte| byte == b'_'),
+            }
+        }
+        survey
+    }
 }
 
 /// Removes what ends at this hop, on all `Connection` lines (RFC 9110 §7.6.1), and every name that an upstream could
 /// mistake for a managed one (`X_Forwarded_For`). `TE: trailers` stays, since gRPC needs it.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let survey = survey(headers);
+    remove_surveyed(headers, &Survey::of(headers));
+}
+
+/// The same, for fields that were looked at before.
+pub fn remove_surveyed(headers: &mut HeaderMap, survey: &Survey) {
     if survey.underscore {
         remove_look_alikes(headers);
     }
@@ -76,27 +126,6 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if wants_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
-}
-
-fn survey(headers: &HeaderMap) -> Survey {
-    let mut survey = Survey::default();
-    for name in headers.keys() {
-        let name = name.as_str();
-        survey.hop_by_hop |= matches!(
-            name,
-            "connection"
-                | "keep-alive"
-                | "proxy-connection"
-                | "proxy-authenticate"
-                | "proxy-authorization"
-                | "te"
-                | "transfer-encoding"
-                | "upgrade"
-                | "expect"
-        );
-        survey.underscore |= name.as_bytes().contains(&b'_');
-    }
-    survey
 }
 
 /// The fields that the sender's `Connection` lines name, without those that may never be taken away.
@@ -227,8 +256,8 @@ fn node_address(node: &str) -> Option<IpAddr> {
 /// What the forwarding fields are set from.
 #[derive(Clone, Copy, Debug)]
 pub struct Hop<'a> {
-    /// The other end of the connection.
-    pub peer: IpAddr,
+    /// The other end of the connection, as a field says it.
+    pub peer: &'a HeaderValue,
     /// Whether it may be believed.
     pub trusted: bool,
     /// `http` or `https`.
@@ -237,52 +266,44 @@ pub struct Hop<'a> {
     pub host: Option<&'a HeaderValue>,
 }
 
-/// Says to the upstream who asked for what. What an untrusted peer says about it is dropped first.
-pub fn set_forwarding(headers: &mut HeaderMap, hop: &Hop<'_>) {
-    let peer = address_value(hop.peer);
-    if !hop.trusted {
-        headers.insert(X_FORWARDED_FOR, peer);
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(hop.scheme));
-        headers.remove(FORWARDED);
-        headers.remove(X_REAL_IP);
-        headers.remove(X_FORWARDED_PREFIX);
-        match hop.host {
-            Some(host) => headers.insert(X_FORWARDED_HOST, host.clone()),
-            None => headers.remove(X_FORWARDED_HOST),
-        };
-    } else {
-        headers.append(X_FORWARDED_FOR, peer);
-        if !headers.contains_key(X_FORWARDED_PROTO) {
-            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(hop.scheme));
+/// Says to the upstream who asked for what. What an untrusted peer says about it is dropped first; `present` tells
+/// whether anybody says anything.
+pub fn set_forwarding(headers: &mut HeaderMap, hop: &Hop<'_>, present: bool) {
+    if present && !hop.trusted {
+        for name in [
+            X_FORWARDED_FOR,
+            X_FORWARDED_PROTO,
+            X_FORWARDED_HOST,
+            X_FORWARDED_PREFIX,
+            FORWARDED,
+            X_REAL_IP,
+        ] {
+            headers.remove(name);
         }
-        if let (false, Some(host)) = (headers.contains_key(X_FORWARDED_HOST), hop.host) {
-            headers.insert(X_FORWARDED_HOST, host.clone());
-        }
-        if headers.contains_key(FORWARDED) {
-            headers.append(FORWARDED, forwarded_element(hop));
-        }
+    }
+    headers.append(X_FORWARDED_FOR, hop.peer.clone());
+    let believed = present && hop.trusted;
+    if !believed || !headers.contains_key(X_FORWARDED_PROTO) {
+        headers.append(X_FORWARDED_PROTO, HeaderValue::from_static(hop.scheme));
+    }
+    if let Some(host) = hop.host
+        && (!believed || !headers.contains_key(X_FORWARDED_HOST))
+    {
+        headers.append(X_FORWARDED_HOST, host.clone());
+    }
+    if believed && headers.contains_key(FORWARDED) {
+        headers.append(FORWARDED, forwarded_element(hop));
     }
     headers.append(VIA, VIA_US);
 }
 
-fn address_value(address: IpAddr) -> HeaderValue {
-    HeaderValue::try_from(address.to_canonical().to_string()).unwrap_or(HeaderValue::from_static("unknown"))
-}
-
 fn forwarded_element(hop: &Hop<'_>) -> HeaderValue {
-    let text = match hop.peer.to_canonical() {
-        IpAddr::V4(address) => format!("for={address};proto={}", hop.scheme),
-        IpAddr::V6(address) => format!("for=\"[{address}]\";proto={}", hop.scheme),
+    let peer = hop.peer.to_str().unwrap_or("unknown");
+    let text = match peer.contains(':') {
+        true => format!("for=\"[{peer}]\";proto={}", hop.scheme),
+        false => format!("for={peer};proto={}", hop.scheme),
     };
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("for=unknown"))
-}
-
-/// Removes a `Host` that is about to be replaced, and sets the new one.
-pub fn set_host(headers: &mut HeaderMap, host: Option<HeaderValue>) {
-    match host {
-        Some(host) => headers.insert(HOST, host),
-        None => headers.remove(HOST),
-    };
 }
 
 #[cfg(test)]

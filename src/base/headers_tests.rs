@@ -146,12 +146,12 @@ fn forwarding_fields_replace_what_an_untrusted_peer_says() {
         ("via", "1.0 before"),
     ]);
     let hop = Hop {
-        peer: ip("9.9.9.9"),
+        peer: &HeaderValue::from_static("9.9.9.9"),
         trusted: false,
         scheme: "http",
         host: Some(&host),
     };
-    set_forwarding(&mut map, &hop);
+    set_forwarding(&mut map, &hop, true);
     assert_eq!(map["x-forwarded-for"], "9.9.9.9");
     assert_eq!(map["x-forwarded-proto"], "http");
     assert_eq!(map["x-forwarded-host"], "shop.example");
@@ -174,12 +174,12 @@ fn forwarding_fields_extend_what_a_trusted_peer_says() {
         ("forwarded", "for=1.1.1.1"),
     ]);
     let hop = Hop {
-        peer: ip("::1"),
+        peer: &HeaderValue::from_static("::1"),
         trusted: true,
         scheme: "http",
         host: Some(&host),
     };
-    set_forwarding(&mut map, &hop);
+    set_forwarding(&mut map, &hop, true);
     assert_eq!(
         map.get_all("x-forwarded-for").iter().collect::<Vec<_>>(),
         ["1.1.1.1", "::1"]

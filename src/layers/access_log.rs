@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::Version;
 
 use super::gate::Gate;
-use crate::base::clock;
 use crate::base::exchange::{Exchange, Observer};
 use crate::base::reject::Reject;
 use crate::base::request::Request;
@@ -64,7 +63,7 @@ impl Lines {
 impl Observer for Lines {
     fn ended(&self, exchange: &Exchange) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let took = clock::now().saturating_duration_since(exchange.started);
+        let took = exchange.ended.saturating_duration_since(exchange.started);
         let worker = exchange.origin.worker;
         self.target.append(worker, |line| {
             line.extend_from_slice(b"{\"time\":\"");

@@ -8,7 +8,6 @@ use http::Method;
 use metrics::{Counter, Gauge};
 
 use super::gate::Gate;
-use crate::base::clock;
 use crate::base::exchange::{Exchange, Observer};
 use crate::base::reject::Reject;
 use crate::base::request::Request;
@@ -80,7 +79,7 @@ impl RouteMetrics {
 
 impl Observer for RouteMetrics {
     fn ended(&self, exchange: &Exchange) {
-        let took = clock::now().saturating_duration_since(exchange.started);
+        let took = exchange.ended.saturating_duration_since(exchange.started);
         self.count(&exchange.method, exchange.answer.status, took);
         if let Some(reason) = exchange.answer.reason {
             self.recorder

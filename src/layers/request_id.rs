@@ -3,7 +3,7 @@
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
@@ -20,12 +20,16 @@ const LONGEST: usize = 128;
 pub struct RequestId {
     /// Random bits, from one generator per worker.
     randomness: Box<[Mutex<fastrand::Rng>]>,
+    /// One moment on both clocks: the time of an id then costs no reading of a clock.
+    anchor: (Instant, Duration),
 }
 
 impl RequestId {
-    /// Ids for requests of this many workers, drawn from these seeds.
-    pub fn new(seeds: impl IntoIterator<Item = u64>) -> Self {
+    /// Ids for the requests of as many workers as there are seeds. `anchor` is one moment, as the monotonic clock says
+    /// it and as time since the epoch.
+    pub fn new(seeds: impl IntoIterator<Item = u64>, anchor: (Instant, Duration)) -> Self {
         Self {
+            anchor,
             randomness: seeds
                 .into_iter()
                 .map(|seed| Mutex::new(fastrand::Rng::with_seed(seed)))
@@ -53,7 +57,8 @@ impl Gate for RequestId {
             .filter(|id| request.exchange.origin.trusted && is_sound(id))
             .cloned();
         let id = brought.or_else(|| {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let (moment, epoch) = self.anchor;
+            let now = epoch + request.exchange.started.saturating_duration_since(moment);
             self.generate(request.exchange.origin.worker, now)
         });
         if let Some(id) = id {
@@ -79,10 +84,11 @@ fn is_sound(id: &HeaderValue) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock;
 
     #[test]
     fn ids_are_version_7_and_differ() {
-        let ids = RequestId::new([1, 2]);
+        let ids = RequestId::new([1, 2], (clock::now(), Duration::ZERO));
         let now = Duration::from_millis(0x0123_4567_89ab);
         let one = ids.generate(0, now).unwrap();
         let text = one.to_str().unwrap();

@@ -74,7 +74,7 @@ impl Service {
         seats: Vec<Seat>,
         mut draining: watch::Receiver<bool>,
     ) -> Arc<Client> {
-        let client = Client::new(seats);
+        let client = Client::new(peer.ip(), seats);
         let trusted = headers::is_trusted(peer.ip(), &self.limits.trusted);
         let origin = Origin {
             peer,

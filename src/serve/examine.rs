@@ -6,11 +6,11 @@ use std::borrow::Cow;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, USER_AGENT};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Uri, Version};
+use http::{HeaderValue, Method, Uri, Version};
 
 use super::Limits;
 use crate::base::exchange::Exchange;
-use crate::base::headers;
+use crate::base::headers::{self, Survey};
 use crate::base::path;
 use crate::base::reject::{Reason, Reject};
 
@@ -22,11 +22,15 @@ const LONGEST_HOST: usize = 259;
 /// # Errors
 /// The refusal of a head that has none.
 pub fn examine(head: &mut Parts, exchange: &mut Exchange, limits: &Limits) -> Result<(), Reject> {
+    let survey = Survey::of(&head.headers);
+    exchange.survey = survey;
     exchange.user_agent = head.headers.get(USER_AGENT).cloned();
-    exchange.client = headers::client_address(exchange.origin.peer.ip(), &head.headers, &limits.trusted);
-    check_size(head, limits)?;
-    check_framing(head)?;
-    exchange.host = host(head)?;
+    if survey.forwarding && exchange.origin.trusted {
+        exchange.client = headers::client_address(exchange.origin.peer.ip(), &head.headers, &limits.trusted);
+    }
+    check_size(head, &survey, limits)?;
+    check_framing(head, &survey)?;
+    exchange.host = host(head, &survey)?;
     if head.method == Method::CONNECT {
         return Err(bad("CONNECT is not served here"));
     }
@@ -46,51 +50,58 @@ fn bad(detail: &'static str) -> Reject {
     Reject::new(Reason::BadRequest, detail)
 }
 
-fn check_size(head: &Parts, limits: &Limits) -> Result<(), Reject> {
-    if head.headers.len() > limits.max_headers {
+fn check_size(head: &Parts, survey: &Survey, limits: &Limits) -> Result<(), Reject> {
+    if survey.count > limits.max_headers {
         return Err(Reject::new(
             Reason::HeaderTooLarge,
             "the request has too many header fields",
         ));
     }
     let target = head.uri.path().len() + head.uri.query().map_or(0, str::len);
-    let bytes = head
-        .headers
-        .iter()
-        .fold(target, |sum, (name, value)| sum + name.as_str().len() + value.len() + 4);
-    if bytes > limits.max_header_bytes {
+    if survey.bytes + target > limits.max_header_bytes {
         return Err(Reject::new(Reason::HeaderTooLarge, "the request head is too large"));
     }
     Ok(())
 }
 
 /// A body is framed in exactly one way: by one `Content-Length`, or by one `chunked`.
-fn check_framing(head: &Parts) -> Result<(), Reject> {
-    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
-    if let Some(coding) = codings.next() {
-        let chunked = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
-        if !chunked {
+fn check_framing(head: &Parts, survey: &Survey) -> Result<(), Reject> {
+    if survey.codings > 0 {
+        let coding = head
+            .headers
+            .get(TRANSFER_ENCODING)
+            .map(HeaderValue::as_bytes)
+            .unwrap_or_default();
+        if survey.codings > 1 || !coding.trim_ascii().eq_ignore_ascii_case(b"chunked") {
             return Err(bad("the only transfer coding is `chunked`, once"));
         }
-        if head.headers.contains_key(CONTENT_LENGTH) {
+        if survey.lengths > 0 {
             return Err(bad("a request has either Content-Length or Transfer-Encoding"));
         }
         if head.version == Version::HTTP_10 {
             return Err(bad("HTTP/1.0 has no Transfer-Encoding"));
         }
     }
-    let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
-    let first = lengths.next();
-    if lengths.next().is_some() || first.is_some_and(|length| !length.as_bytes().iter().all(u8::is_ascii_digit)) {
-        return Err(bad("a request has at most one Content-Length, of digits"));
+    if survey.lengths > 0 {
+        let length = head
+            .headers
+            .get(CONTENT_LENGTH)
+            .map(HeaderValue::as_bytes)
+            .unwrap_or_default();
+        if survey.lengths > 1 || !length.iter().all(u8::is_ascii_digit) {
+            return Err(bad("a request has at most one Content-Length, of digits"));
+        }
     }
     Ok(())
 }
 
 /// The one host of a request: the authority of an absolute target or of HTTP/2, which must not contradict a `Host`
 /// field there; otherwise the `Host` field, which HTTP/1.1 must have exactly once.
-fn host(head: &Parts) -> Result<Option<HeaderValue>, Reject> {
-    let field = only_host(&head.headers)?;
+fn host(head: &Parts, survey: &Survey) -> Result<Option<HeaderValue>, Reject> {
+    if survey.hosts > 1 {
+        return Err(bad("the request has more than one Host"));
+    }
+    let field = head.headers.get(HOST).filter(|_| survey.hosts > 0);
     let multiplexed = head.version == Version::HTTP_2;
     let needed = head.version == Version::HTTP_11;
     let field = field.map(canonical_host).transpose()?;
@@ -115,15 +126,6 @@ fn host(head: &Parts) -> Result<Option<HeaderValue>, Reject> {
     match field {
         Some(field) if multiplexed && field != authority => Err(bad("the fields :authority and Host differ")),
         _ => Ok(Some(authority)),
-    }
-}
-
-fn only_host(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Reject> {
-    let mut all = headers.get_all(HOST).iter();
-    let first = all.next();
-    match all.next() {
-        Some(_) => Err(bad("the request has more than one Host")),
-        None => Ok(first),
     }
 }
 
@@ -158,13 +160,18 @@ fn canonical_host(value: &HeaderValue) -> Result<HeaderValue, Reject> {
     HeaderValue::try_from(canonical).map_err(|_| malformed())
 }
 
+/// Splits at the colon behind the name; those within brackets belong to an address.
 fn split_port(text: &str) -> (&str, Option<&str>) {
-    let colon = match text.rfind(']') {
-        Some(bracket) => text[bracket..].find(':').map(|at| bracket + at),
-        None => text.find(':'),
+    let bytes = text.as_bytes();
+    let mut at = match bytes.first() {
+        Some(b'[') => bytes.iter().position(|&byte| byte == b']').unwrap_or(bytes.len()),
+        _ => 0,
     };
-    match colon {
-        Some(at) => (&text[..at], Some(&text[at + 1..])),
+    while at < bytes.len() && bytes[at] != b':' {
+        at += 1;
+    }
+    match text.get(at + 1..) {
+        Some(port) => (&text[..at], Some(port)),
         None => (text, None),
     }
 }

@@ -43,7 +43,12 @@ fn look(method: &str, target: &str, version: Version, fields: &[(&str, &str)]) -
         scheme: "http",
         worker: 0,
     };
-    let mut exchange = Exchange::new(origin, Client::new(Vec::new()).begin(false), clock::now(), &head);
+    let mut exchange = Exchange::new(
+        origin,
+        Client::new(origin.peer.ip(), Vec::new()).begin(false),
+        clock::now(),
+        &head,
+    );
     examine(&mut head, &mut exchange, &limits()).map_err(|reject| reject.detail.into_owned())?;
     let host = exchange.host.as_ref().map(|host| host.to_str().unwrap().to_owned());
     Ok(Seen {

@@ -103,7 +103,6 @@ impl AsyncRead for Socket {
         if buf.filled().len() > before {
             self.client.heard();
         }
-        self.client.waker().register(cx.waker());
         polled
     }
 }

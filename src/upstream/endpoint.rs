@@ -4,7 +4,6 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use crate::base::tasks::Group;
@@ -28,7 +27,8 @@ pub struct Endpoint {
 #[derive(Debug)]
 struct Idle {
     connection: Connection,
-    since: Instant,
+    /// Sweeps that it has lived through: a coarse age that costs no reading of a clock.
+    sweeps: u32,
 }
 
 impl Endpoint {
@@ -77,19 +77,22 @@ impl Endpoint {
     }
 
     /// Keeps a connection for this worker's next request, unless the address has left or there are `most` already.
-    pub fn keep_idle(&self, worker: usize, connection: Connection, now: Instant, most: usize) {
+    pub fn keep_idle(&self, worker: usize, connection: Connection, most: usize) {
         let Some(slot) = self.idle.get(worker) else { return };
         let mut idle = lock(slot);
         // Looked at under the lock: `retire` raises the flag before it empties the lists.
         if !self.is_retired() && idle.len() < most {
-            idle.push(Idle { connection, since: now });
+            idle.push(Idle { connection, sweeps: 0 });
         }
     }
 
-    /// Closes what has been idle for longer than `keep`, and forgets what the other side has closed.
-    pub fn sweep(&self, now: Instant, keep: Duration) {
+    /// Closes what has been idle for this many sweeps, and forgets what the other side has closed.
+    pub fn sweep(&self, most: u32) {
         for slot in &self.idle {
-            lock(slot).retain(|idle| idle.connection.is_open() && now.saturating_duration_since(idle.since) < keep);
+            lock(slot).retain_mut(|idle| {
+                idle.sweeps += 1;
+                idle.connection.is_open() && idle.sweeps <= most
+            });
         }
     }
 

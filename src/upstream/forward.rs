@@ -1,6 +1,7 @@
 //! The innermost service: from a request to an upstream's response. Chooses an address, finds a connection to it, sends,
 //! and, where nothing can have been done twice, tries again elsewhere.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -178,64 +179,72 @@ impl Journey {
     ) -> Result<http::Response<Incoming>, Failure> {
         let spare =
             (connection.is_used() && !fresh && request.method().is_idempotent()).then(|| Spare::of(&mut request));
-        self.pass_interim(&mut request);
-        let now = clock::now();
-        let limit = Limit::new(&self.exchange, self.upstream.policy.response_timeout, now);
+        self.pass_interim(&mut request).await;
+        // A first try over an idle connection begins when the journey does: one reading of the clock less.
+        let first = self.exchange.upstream.tries == 1 && connection.is_used() && !fresh;
+        let began = if first { self.began } else { clock::now() };
+        let limit = Limit::new(&self.exchange, self.upstream.policy.response_timeout, began);
         let mut underway = Underway(Some(&self.upstream.metrics));
         let sent = limit.wait(connection.send(request)).await;
         underway.0 = None;
-        let metrics = &self.upstream.metrics;
-        let error = match sent {
+        match sent {
             Ok(Ok(response)) => {
-                metrics.answered(response.status(), clock::now().saturating_duration_since(now));
-                return Ok(response);
+                let now = clock::now();
+                self.exchange.upstream.time = Some(now.saturating_duration_since(self.began));
+                self.upstream
+                    .metrics
+                    .answered(response.status(), now.saturating_duration_since(began));
+                Ok(response)
             }
-            Ok(Err(error)) => error,
+            Ok(Err(error)) => Err(self.judge(error, spare, fresh)),
             Err(late) => {
-                metrics.ended(Came::Timeout);
-                return Err(Failure::Final(late.reject()));
-            }
-        };
-        if let Some(reject) = self.client_fault() {
-            metrics.ended(Came::Canceled);
-            return Err(Failure::Final(reject));
-        }
-        let again = match error {
-            SendError::Unsent(request) if !fresh => Ok(*request),
-            SendError::Unsent(_) => Err((Came::Reset, Reason::UpstreamReset, "closed at once".to_owned())),
-            SendError::Malformed(error) => Err((Came::Protocol, Reason::UpstreamProtocol, error.to_string())),
-            SendError::Closed(error) => Err((Came::Reset, Reason::UpstreamReset, error.to_string())),
-            SendError::Stale(error) => {
-                spare
-                    .and_then(Spare::request)
-                    .ok_or((Came::Reset, Reason::UpstreamReset, error.to_string()))
-            }
-        };
-        match again {
-            Ok(request) => {
-                metrics.retried(Retry::Stale);
-                Err(Failure::Again(request))
-            }
-            Err((came, reason, cause)) => {
-                metrics.ended(came);
-                Err(Failure::Final(
-                    Reject::new(reason, "the upstream did not answer properly").because(cause),
-                ))
+                self.upstream.metrics.ended(Came::Timeout);
+                Err(Failure::Final(late.reject()))
             }
         }
     }
 
+    /// What a failed send means: whose fault it is, and whether the request may go out again.
+    fn judge(&self, error: SendError, spare: Option<Spare>, fresh: bool) -> Failure {
+        let metrics = &self.upstream.metrics;
+        if let Some(reject) = self.client_fault() {
+            metrics.ended(Came::Canceled);
+            return Failure::Final(reject);
+        }
+        let (came, reason, cause) = match error {
+            SendError::Unsent(request) if !fresh => {
+                metrics.retried(Retry::Stale);
+                return Failure::Again(*request);
+            }
+            SendError::Stale(error) => match spare.and_then(Spare::request) {
+                Some(request) => {
+                    metrics.retried(Retry::Stale);
+                    return Failure::Again(request);
+                }
+                None => (Came::Reset, Reason::UpstreamReset, error.to_string()),
+            },
+            SendError::Unsent(_) => (Came::Reset, Reason::UpstreamReset, "closed at once".to_owned()),
+            SendError::Closed(error) => (Came::Reset, Reason::UpstreamReset, error.to_string()),
+            SendError::Malformed(error) => (Came::Protocol, Reason::UpstreamProtocol, error.to_string()),
+        };
+        metrics.ended(came);
+        Failure::Final(Reject::new(reason, "the upstream did not answer properly").because(cause))
+    }
+
     /// Hands interim responses on, except `100 Continue`, which is between the upstream and us.
-    fn pass_interim(&self, request: &mut http::Request<RequestBody>) {
+    async fn pass_interim(&self, request: &mut http::Request<RequestBody>) {
         if self.exchange.version != Version::HTTP_11 {
             return;
         }
         let client = self.exchange.busy.client().clone();
+        // This task is the client's connection, which is what has to write.
+        let connection = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         hyper::ext::on_informational(request, move |response| {
             if response.status().as_u16() > 101 {
                 let mut fields = response.headers().clone();
                 headers::remove_hop_by_hop(&mut fields);
                 client.push_interim(response.status(), &fields);
+                connection.wake_by_ref();
             }
         });
     }
@@ -253,7 +262,6 @@ impl Journey {
     }
 
     fn respond(mut self, mut response: http::Response<Incoming>, way: Way, asked: Option<Asked>) -> Outcome {
-        self.exchange.upstream.time = Some(clock::now().saturating_duration_since(self.began));
         let agreed = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
         headers_of_response(&mut response, agreed);
         if agreed {
@@ -366,7 +374,7 @@ impl Held for Checkin {
         if whole && uploaded {
             ticket
                 .endpoint()
-                .keep_idle(self.worker, connection, clock::now(), self.upstream.idle_per_worker);
+                .keep_idle(self.worker, connection, self.upstream.idle_per_worker);
         }
     }
 }

@@ -24,7 +24,6 @@ use http::HeaderValue;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::base::clock;
 use crate::base::exchange::Exchange;
 use crate::base::reject::{Reason, Reject};
 use crate::base::tasks::{self, Task};
@@ -224,16 +223,18 @@ impl Observer for Told {
     }
 }
 
+/// Looks through the idle connections, so often that one is kept for `keep` and little longer.
 async fn sweep(upstream: Weak<Upstream>, keep: Duration) {
+    let period = SWEEP.min(keep / 2).max(Duration::from_millis(10));
+    let most = u32::try_from(keep.as_millis() / period.as_millis()).unwrap_or(u32::MAX);
     loop {
-        tokio::time::sleep(SWEEP.min(keep.max(Duration::from_millis(10)))).await;
+        tokio::time::sleep(period).await;
         let Some(upstream) = upstream.upgrade() else { return };
-        let now = clock::now();
         upstream
             .endpoints
             .load()
             .iter()
-            .for_each(|endpoint| endpoint.sweep(now, keep));
+            .for_each(|endpoint| endpoint.sweep(most));
         upstream.draining().retain(|endpoint| endpoint.in_flight() > 0);
     }
 }

@@ -20,6 +20,11 @@ test filter="":
     cargo nextest run --locked {{filter}}
     cargo test --locked --doc {{filter}}
 
+# The generated documents and golden configurations, written anew
+update:
+    UPDATE=1 cargo test --locked --test documents
+    UPDATE_CASES=1 cargo test --locked --test config cases
+
 # Format
 fmt:
     cargo fmt

@@ -84,28 +84,11 @@ impl Gateway {
     /// # Errors
     /// See [`StartError`].
     pub fn start(config: &Config) -> Result<Running, StartError> {
-        let listeners = config
-            .server
-            .listen
-            .iter()
-            .map(|address| bind(*address))
-            .collect::<Result<Vec<_>, _>>()?;
+        let listeners = bind_all(&config.server.listen)?;
         let admin = config.admin.listen.map(bind).transpose()?;
-        let control = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("control")
-            .enable_all()
-            .build()?;
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let count = if config.server.workers == 0 {
-            cores()
-        } else {
-            config.server.workers
-        };
-        let recorder = Arc::new(Recorder::default());
-        recorder
-            .gauge(names::BUILD_INFO, &[env!("CARGO_PKG_VERSION"), commit()])
-            .set(1.0);
+        let control = control()?;
+        let count = worker_count(&config.server);
+        let recorder = recorder();
         let lines = lines(&config.log.access, count, &recorder)?;
         let tools = tools(config, count, &recorder, lines.clone(), &control);
         let live = Live::new(build::snapshot(config, &tools));
@@ -195,8 +178,30 @@ fn bind(address: SocketAddr) -> Result<Listener, StartError> {
     listen::bind(address).map_err(|error| StartError::Listen { address, error })
 }
 
-fn commit() -> &'static str {
-    option_env!("TOLLGATE_COMMIT").unwrap_or("unknown")
+fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<Listener>, StartError> {
+    addresses.iter().copied().map(bind).collect()
+}
+
+/// The runtime of everything that is not a request.
+fn control() -> io::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(1).thread_name("control").enable_all().build()
+}
+
+fn worker_count(server: &ServerConfig) -> usize {
+    match server.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        count => count,
+    }
+}
+
+/// A recorder that knows which build runs.
+fn recorder() -> Arc<Recorder> {
+    let recorder = Recorder::default();
+    let commit = option_env!("TOLLGATE_COMMIT").unwrap_or("unknown");
+    let build = recorder.gauge(names::BUILD_INFO, &[env!("CARGO_PKG_VERSION"), commit]);
+    build.set(1.0);
+    Arc::new(recorder)
 }
 
 fn lines(target: &AccessTarget, workers: usize, recorder: &Recorder) -> Result<Option<Arc<Lines>>, StartError> {

@@ -22,7 +22,10 @@ impl Check {
             Ok(loaded) => loaded,
             Err(exit) => return exit,
         };
-        io::complain(&loaded.warnings.render(io::style(&self.source.input().environment)));
+        if !loaded.warnings.is_empty() {
+            let style = io::style(&self.source.input().environment);
+            io::complain(&format!("{}\n", loaded.warnings.render(style)));
+        }
         let warnings = loaded.warnings.count(Severity::Warning);
         let (routes, upstreams) = (loaded.config.routes.len(), loaded.config.upstreams.len());
         let summary = [

@@ -206,7 +206,7 @@ fn welcome(demo: &Demo, admin: Option<SocketAddr>) -> String {
         control,
     } = demo;
     let admin = admin.map_or_else(String::new, |admin| {
-        format!("  its status       http://{admin}/status\n")
+        format!("  its status       http://{admin}/api/v1/status\n  its metrics      http://{admin}/metrics\n")
     });
     format!(
         "{replicas} backends, a DNS server that names them (for {TTL_SECONDS} s, it says) and a gateway are up.\n\n\

@@ -37,8 +37,10 @@ impl Source {
                 io::complain(&format!("{}\n{name}: {count} problem{many}\n", report.render(style)));
                 Exit::Problem
             }
-            LoadError::Unreadable { .. } => {
-                io::complain(&format!("error: {error}\n"));
+            LoadError::Unreadable { ref path, .. } => {
+                let other = "  = help: name another file with --config FILE, or in TOLLGATE_CONFIG\n";
+                let help = if *path == self.config { other } else { "" };
+                io::complain(&format!("error: {error}\n{help}"));
                 Exit::Unavailable
             }
         })

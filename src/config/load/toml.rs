@@ -46,7 +46,10 @@ pub(super) fn read(
         Err(error) => {
             hide_unread(&text, file, sources);
             let span = error.span().unwrap_or(0..0);
-            problems.push(syntax(error.message().replace('\n', "; "), sources.in_file(file, span)));
+            let hint = way_out(error.message(), text.get(..span.start).unwrap_or_default(), &text);
+            let mut problem = syntax(error.message().replace('\n', "; "), sources.in_file(file, span));
+            problem.fault = problem.fault.maybe_hint(hint.map(str::to_owned));
+            problems.push(problem);
             None
         }
     }
@@ -138,6 +141,19 @@ impl Reader<'_> {
         if !item.as_str().is_some_and(reference) {
             self.sources.hide(self.file, span);
         }
+    }
+}
+
+/// What to do about a mistake in the syntax. Repeats nothing of the text, which may be a secret.
+fn way_out(message: &str, before: &str, text: &str) -> Option<&'static str> {
+    if before.ends_with(':') || text.trim_start().starts_with('{') {
+        Some("the configuration is TOML: `key = value` below `[table]`")
+    } else if message.contains("must be quoted") {
+        Some("put it in quotes")
+    } else if message.contains("invalid basic string, expected `\"`") {
+        Some("a text ends with a quote, on the line where it began")
+    } else {
+        None
     }
 }
 

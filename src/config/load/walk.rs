@@ -179,6 +179,9 @@ fn wrong_type(alternatives: &[Shape], kind: &str, value: &Value) -> Fault {
         Value::Dict(..) if takes("array") => {
             Some("a table of a list is written with two brackets, such as `[[routes]]`")
         }
+        Value::Array(..) if takes("object") => {
+            Some("one table is written with single brackets, such as `[upstreams.orders]`")
+        }
         _ => None,
     };
     fault.maybe_hint(hint.map(str::to_owned))

@@ -61,7 +61,10 @@ impl Syntax for NameServer {
     fn parse(text: &str) -> Result<Self, Fault> {
         match text.parse::<IpAddr>() {
             Ok(ip) => Ok(Self(SocketAddr::new(ip, 53))),
-            Err(_) => SocketAddr::parse(text).map(Self),
+            Err(_) => text.parse().map(Self).map_err(|_| {
+                Fault::new(format!("`{text}` is not the address of a name server"))
+                    .hint("write it like `10.0.0.53` or `127.0.0.11:53`")
+            }),
         }
     }
 
@@ -93,6 +96,14 @@ impl Syntax for DnsTarget {
         if text.parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok() {
             return Err(Fault::new(format!("`{text}` is an address, not a name"))
                 .hint("addresses that are known belong in `addresses = [\"10.0.0.5:80\"]`"));
+        }
+        if let Some((scheme, rest)) = text.split_once("://") {
+            return Err(Fault::new(format!("`{scheme}://` does not belong to a name")).hint(
+                match rest.contains(':') {
+                    true => "write it like `app:80`: a name and a port".to_owned(),
+                    false => format!("write `{rest}:80`"),
+                },
+            ));
         }
         let Some((name, port)) = text.rsplit_once(':') else {
             return Err(Fault::new(format!("`{text}` has no port")).hint(format!("write it like `{text}:80`")));
@@ -161,6 +172,9 @@ fn not_an_address(text: &str) -> Fault {
             fault.hint(format!("every address is `0.0.0.0:{port}` or `[::]:{port}`"))
         }
         Some(("localhost", port)) => fault.hint(format!("names are not looked up here: write `127.0.0.1:{port}`")),
+        Some((name, port)) if check_dns_name(name).is_ok() && parse_port(port).is_ok() => fault.hint(format!(
+            "names are not looked up here; an upstream has them in `dns = \"{text}\"`"
+        )),
         _ => fault.hint("write it like `127.0.0.1:8080`"),
     }
 }
@@ -182,6 +196,14 @@ mod tests {
             hint::<SocketAddr>("localhost:80"),
             "names are not looked up here: write `127.0.0.1:80`"
         );
+        assert_eq!(
+            hint::<SocketAddr>("app:80"),
+            "names are not looked up here; an upstream has them in `dns = \"app:80\"`"
+        );
+        assert_eq!(
+            hint::<NameServer>("ns1"),
+            "write it like `10.0.0.53` or `127.0.0.11:53`"
+        );
         assert_eq!(NameServer::parse("1.1.1.1").unwrap().print(), "1.1.1.1:53");
         assert_eq!(AdminListen::parse("off").unwrap(), AdminListen(None));
     }
@@ -195,6 +217,7 @@ mod tests {
             "orders:",
             "orders:0",
             "orders:+80",
+            "http://orders:80",
             ":80",
             "a..b:80",
             "a b:80",

@@ -27,6 +27,10 @@ impl Syntax for Prefix {
 
     fn parse(text: &str) -> Result<Self, Fault> {
         check_path(text)?;
+        if let Some(above) = above_wildcard(text) {
+            return Err(Fault::new(format!("`{text}` ends with a wildcard"))
+                .hint(format!("a prefix takes everything below it: write `{above}`")));
+        }
         Ok(Self(match text.strip_suffix('/') {
             Some("") | None => text.to_owned(),
             Some(shorter) => shorter.to_owned(),
@@ -43,6 +47,10 @@ impl Syntax for ExactPath {
 
     fn parse(text: &str) -> Result<Self, Fault> {
         check_path(text)?;
+        if let Some(above) = above_wildcard(text) {
+            return Err(Fault::new(format!("`{text}` ends with a wildcard"))
+                .hint(format!("`prefix = \"{above}\"` takes everything below it")));
+        }
         Ok(Self(text.to_owned()))
     }
 
@@ -93,6 +101,11 @@ impl Syntax for HostMatch {
         let literal = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         if let Some(address) = literal.and_then(|inner| inner.parse::<std::net::Ipv6Addr>().ok()) {
             return Ok(Self::Exact(format!("[{address}]")));
+        }
+        if text.contains('/') {
+            let host = text.split_once("://").map_or(text, |(_, rest)| rest);
+            let host = host.split(['/', ':']).next().unwrap_or_default();
+            return Err(Fault::new(format!("`{text}` is more than a host")).hint(format!("write `{host}`")));
         }
         if let Some((host, _)) = text.rsplit_once(':') {
             return Err(Fault::new(format!("`{text}` has a port"))
@@ -168,6 +181,12 @@ impl Syntax for HeaderValue {
     }
 }
 
+/// The path before a last segment that is a wildcard elsewhere and means only itself here.
+fn above_wildcard(text: &str) -> Option<&str> {
+    let above = text.strip_suffix("/*").or_else(|| text.strip_suffix("/**"))?;
+    Some(if above.is_empty() { "/" } else { above })
+}
+
 /// Whether the text is a path in the one form that is compared with a request's.
 fn check_path(text: &str) -> Result<(), Fault> {
     if !text.starts_with('/') {
@@ -211,6 +230,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_a_wildcard_elsewhere_is_no_path() {
+        assert_eq!(
+            hint::<Prefix>("/api/*"),
+            "a prefix takes everything below it: write `/api`"
+        );
+        assert_eq!(hint::<Prefix>("/**"), "a prefix takes everything below it: write `/`");
+        assert_eq!(
+            hint::<ExactPath>("/api/*"),
+            "`prefix = \"/api\"` takes everything below it"
+        );
+        assert!(ExactPath::parse("/a*b").is_ok());
+    }
+
+    #[test]
     fn a_rewrite_is_a_path_with_one_place() {
         assert!(Rewrite::parse("/v2{path}").is_ok() && Rewrite::parse("/fixed").is_ok());
         for text in [
@@ -233,6 +266,7 @@ mod tests {
         assert_eq!(host("*.Example.com"), HostMatch::Wildcard(".example.com".to_owned()));
         assert_eq!(host("*.example.com").print(), "*.example.com");
         assert_eq!(host("[::1]"), HostMatch::Exact("[::1]".to_owned()));
+        assert_eq!(hint::<HostMatch>("https://a.example:443/x"), "write `a.example`");
         for text in ["*", "a.*.com", "example.com:80", "::1", "", "exämple.com", "*."] {
             assert!(HostMatch::parse(text).is_err(), "{text}");
         }

@@ -1,0 +1,184 @@
+//! How often a forwarded request allocates: on a worker's thread, over real sockets, through every layer that a route
+//! has by default, the access log included. The counter is per thread, so client, backend and log writer do not count.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tollgate::base::body::Pace;
+use tollgate::config::load;
+use tollgate::layers::access_log::Lines;
+use tollgate::layers::request_id::RequestId;
+use tollgate::runtime::Live;
+use tollgate::runtime::build::{Tools, snapshot};
+use tollgate::serve::Limits;
+use tollgate::serve::connection::Service;
+use tollgate::telemetry::access_log::AccessLog;
+use tollgate::telemetry::names;
+use tollgate::telemetry::recorder::Recorder;
+use tollgate::upstream;
+use tollgate::upstream::lookup::Lookup;
+
+/// Allocations per request, hyper's own on both sides included: exactly what is measured. It may go down; it goes up only
+/// with a line in CHANGELOG.md.
+const BUDGET: u64 = 30;
+/// Bytes of them, likewise, with some room for the length of what is logged.
+const BYTES: u64 = 40_000;
+
+/// Requests before counting: connections are up, buffers have grown, counters of this route exist.
+const WARM: u64 = 200;
+/// Requests that are counted.
+const COUNTED: u64 = 1000;
+
+const REQUEST: &[u8] =
+    b"GET /orders/1?page=2 HTTP/1.1\r\nhost: api.example.com\r\nuser-agent: test\r\naccept: */*\r\n\r\n";
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nhello";
+
+/// Answers every request of every connection with the same bytes.
+fn backend() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            stream.set_nodelay(true).unwrap();
+            std::thread::spawn(move || while read_to(&mut stream, b"\r\n\r\n") && stream.write_all(ANSWER).is_ok() {});
+        }
+    });
+    address
+}
+
+/// Reads until these bytes have come; false at the end of the stream.
+fn read_to(stream: &mut TcpStream, last: &[u8]) -> bool {
+    let (mut buffer, mut length) = ([0; 4096], 0);
+    while !buffer[..length].ends_with(last) {
+        match stream.read(&mut buffer[length..]) {
+            Ok(read) if read > 0 => length += read,
+            _ => return false,
+        }
+    }
+    true
+}
+
+fn ask(client: &mut TcpStream, times: u64) {
+    for _ in 0..times {
+        client.write_all(REQUEST).unwrap();
+        assert!(read_to(client, b"hello"));
+    }
+}
+
+/// A client in a thread of its own: says when it is warm, waits to be told to go on, hands its connection
+/// over when it is done, since the end of it would be one of the gateway's events.
+fn client(address: SocketAddr) -> (oneshot::Receiver<()>, oneshot::Sender<()>, oneshot::Receiver<TcpStream>) {
+    let (warm, warmed) = oneshot::channel();
+    let (count, counting) = oneshot::channel();
+    let (finish, finished) = oneshot::channel();
+    std::thread::spawn(move || {
+        let mut client = TcpStream::connect(address).unwrap();
+        client.set_nodelay(true).unwrap();
+        ask(&mut client, WARM);
+        warm.send(()).unwrap();
+        counting.blocking_recv().unwrap();
+        ask(&mut client, COUNTED);
+        finish.send(client).unwrap();
+    });
+    (warmed, count, finished)
+}
+
+/// A worker's service for a configuration of one route.
+fn service(backend: SocketAddr, control: &tokio::runtime::Runtime) -> Arc<Service> {
+    let text = format!("[[routes]]\nprefix = \"/orders\"\nupstream = \"http://{backend}\"");
+    let config = load::from_text(&text).unwrap().config;
+    let recorder = Arc::new(Recorder::default());
+    let log = AccessLog::start(
+        1,
+        Box::new(io::sink()),
+        recorder.counter(names::ACCESS_LOG_DROPPED, &[]),
+    )
+    .unwrap();
+    let tools = Tools {
+        lines: Some(Arc::new(Lines::new(1, log))),
+        request_id: Arc::new(RequestId::new([1])),
+        upstream: upstream::Tools {
+            control: control.handle().clone(),
+            workers: 1,
+            recorder: recorder.clone(),
+            dns: Arc::new(config.dns.clone()),
+            lookup: Arc::new(Lookup::from_policy(&config.dns)),
+        },
+        recorder,
+    };
+    let server = &config.server;
+    let limits = Limits {
+        trusted: Vec::new(),
+        max_headers: server.max_headers,
+        max_header_bytes: server.max_header_bytes,
+        header_read_timeout: server.header_read_timeout,
+        keep_alive_timeout: server.keep_alive_timeout,
+        pace: Pace {
+            idle: server.body_idle_timeout,
+            min_rate: server.min_body_rate,
+            grace: Duration::from_secs(5),
+        },
+        http2_max_streams: server.http2_max_streams,
+    };
+    Arc::new(Service::new(Live::new(snapshot(&config, &tools)), Arc::new(limits), 0))
+}
+
+#[test]
+fn a_forwarded_request_stays_within_its_budget() {
+    let control = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let service = service(backend(), &control);
+    let worker = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (warmed, count, finished) = client(address);
+    let (stream, peer) = listener.accept().unwrap();
+    let (_draining, drain) = watch::channel(false);
+    stream.set_nonblocking(true).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let stream = {
+        let _within = worker.enter();
+        tokio::net::TcpStream::from_std(stream).unwrap()
+    };
+    let mut serving = Box::pin(service.serve(stream, peer, Vec::new(), drain));
+    worker.block_on(async {
+        tokio::select! {
+            _ = &mut serving => panic!("the connection ended"),
+            told = warmed => told.unwrap(),
+        }
+    });
+    let counted = allocation_counter::measure(|| {
+        count.send(()).unwrap();
+        worker.block_on(async {
+            tokio::select! {
+                _ = &mut serving => panic!("the connection ended"),
+                told = finished => drop(told.unwrap()),
+            }
+        });
+    });
+    let hundredths = counted.count_total * 100 / COUNTED;
+    let bytes = counted.bytes_total / COUNTED;
+    println!(
+        "{}.{:02} allocations and {bytes} bytes per forwarded request",
+        hundredths / 100,
+        hundredths % 100
+    );
+    // Below one in a request are rare events, such as a timer that is set anew.
+    assert!(
+        counted.count_total / COUNTED <= BUDGET,
+        "more than {BUDGET} allocations per request"
+    );
+    assert!(bytes <= BYTES, "{bytes} bytes per request; the budget is {BYTES}");
+}

@@ -7,4 +7,5 @@
 
 mod balancing;
 mod dns_lookup;
+mod hostile;
 mod support;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 use tollgate::base::body::Pace;
+use tollgate::base::clock;
 use tollgate::config::load;
 use tollgate::layers::access_log::Lines;
 use tollgate::layers::request_id::RequestId;
@@ -102,7 +103,7 @@ fn service(backend: SocketAddr, control: &tokio::runtime::Runtime) -> Arc<Servic
     .unwrap();
     let tools = Tools {
         lines: Some(Arc::new(Lines::new(1, log))),
-        request_id: Arc::new(RequestId::new([1])),
+        request_id: Arc::new(RequestId::new([1], (clock::now(), Duration::ZERO))),
         upstream: upstream::Tools {
             control: control.handle().clone(),
             workers: 1,

@@ -120,8 +120,14 @@ impl Client {
             .map(|millis| self.at(millis))
     }
 
-    /// The codec has refused a head before there was a request.
+    /// Whether the codec may be answering of its own accord: it speaks HTTP/1, and no request is in flight.
+    pub fn is_between_requests(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) == 0 && !self.multiplexed.load(Ordering::Relaxed)
+    }
+
+    /// The codec has refused a head before there was a request. What the client still sends is part of that head.
     pub fn note_refusal(&self, reason: Reason) {
+        self.heard();
         let _ = self.refused.set(reason);
     }
 

@@ -83,6 +83,7 @@ fn is_plain(bytes: &[u8]) -> bool {
     for &byte in bytes {
         match byte {
             b'%' | b'\\' | b';' | 0..=0x20 | 0x7f..=0xff => return false,
+            _ if never_plain(byte) => return false,
             b'/' | b'.' if previous == b'/' => return false,
             _ => previous = byte,
         }
@@ -90,7 +91,15 @@ fn is_plain(bytes: &[u8]) -> bool {
     true
 }
 
-/// Decodes the escapes of unreserved characters, escapes what is not ASCII, and refuses what nobody should send.
+/// What no path has unescaped (RFC 3986 §3.3), though many send it.
+const fn never_plain(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'"' | b'#' | b'<' | b'>' | b'[' | b']' | b'^' | b'`' | b'{' | b'|' | b'}'
+    )
+}
+
+/// Decodes the escapes of unreserved characters, escapes what a path never has plain, and refuses what nobody should send.
 fn unescape(bytes: &[u8]) -> Result<String, PathError> {
     let mut out = String::with_capacity(bytes.len());
     let mut at = 0;
@@ -100,6 +109,7 @@ fn unescape(bytes: &[u8]) -> Result<String, PathError> {
             b'\\' => return Err(PathError::Backslash),
             0..=0x20 | 0x7f => return Err(PathError::Control),
             0x80.. => push_escaped(&mut out, byte),
+            _ if never_plain(byte) => push_escaped(&mut out, byte),
             b'%' => {
                 let value = hex_pair(bytes, at).ok_or(PathError::BadEscape)?;
                 at += 2;
@@ -187,6 +197,7 @@ mod tests {
         assert_eq!(path("/%41%7a%2D%2e%5f%7E"), "/Az-._~");
         assert_eq!(path("/a%20b%c3%a9"), "/a%20b%C3%A9");
         assert_eq!(path("/é"), "/%C3%A9");
+        assert_eq!(path("/{a}|[b]"), path("/%7Ba%7D%7C%5Bb%5D"));
         assert_eq!(path("/a;v=1/b"), "/a;v=1/b");
     }
 

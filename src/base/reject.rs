@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use http::header::{ALLOW, RETRY_AFTER};
+use http::header::{ALLOW, CONNECTION, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
 
 /// Why a request is refused.
@@ -135,6 +135,12 @@ impl Reject {
     /// Adds what only the log says.
     pub fn because(mut self, cause: impl fmt::Display) -> Self {
         self.cause = Some(cause.to_string().into_boxed_str());
+        self
+    }
+
+    /// Ends the connection with the refusal, where it is HTTP/1: what follows cannot be trusted to be a request.
+    pub fn closing(mut self) -> Self {
+        self.fields.push((CONNECTION, HeaderValue::from_static("close")));
         self
     }
 

@@ -1,8 +1,8 @@
 //! The one place where a refusal becomes a response: RFC 9457 problem details.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Method, Response};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, Method, Response, Version};
 use serde::Serialize;
 
 use super::outgoing::Outgoing;
@@ -60,12 +60,17 @@ pub fn render(refused: Refused) -> Response<Outgoing> {
         ResponseBody::Full(Bytes::from(text))
     };
     exchange.answer.end = End::ClientGone;
+    let multiplexed = exchange.version == Version::HTTP_2;
     let mut response = Response::new(Outgoing::new(body, status, exchange));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, PROBLEM_JSON);
     headers.insert(CONTENT_LENGTH, length);
     headers.extend(reject.fields);
+    if multiplexed {
+        // There a refusal ends its stream, and no message may have this field (RFC 9113 §8.2.2).
+        headers.remove(CONNECTION);
+    }
     if let Some(id) = id {
         headers.insert(X_REQUEST_ID, id);
     }

@@ -51,7 +51,7 @@ impl hyper::service::Service<http::Request<Incoming>> for Dispatch {
         let snapshot = self.live.now();
         let early = examined.is_err() || exchange.target.path() == "*";
         let host = exchange.host.clone();
-        exchange.refused_early = examined.err().map(Box::new);
+        exchange.refused_early = examined.err().map(|reject| Box::new(reject.closing()));
         head.extensions.insert(Carrier::new(body, exchange));
         let request = http::Request::from_parts(head, Body::empty());
         let inner = if early {

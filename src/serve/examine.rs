@@ -108,6 +108,10 @@ fn host(head: &Parts, survey: &Survey) -> Result<Option<HeaderValue>, Reject> {
     if needed && field.is_none() {
         return Err(bad("the request has no Host"));
     }
+    if head.uri.scheme().is_none() && head.uri.authority().is_some() && head.method != Method::CONNECT {
+        // `GET shop HTTP/1.1` names a host where a path should be (RFC 9112 §3.2.3).
+        return Err(bad("the target does not begin with `/`"));
+    }
     let Some(authority) = head.uri.authority() else {
         return match (field, head.method == Method::CONNECT, multiplexed) {
             (None, _, true) => Err(bad("the request has neither :authority nor Host")),

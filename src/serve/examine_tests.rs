@@ -116,6 +116,8 @@ fn http2_must_not_contradict_itself() {
 fn odd_targets_are_refused() {
     assert!(look("CONNECT", "a:80", Version::HTTP_11, &[("host", "a")]).is_err());
     assert!(get("*", &[("host", "a")]).is_err());
+    assert!(get("foo", &[("host", "a")]).is_err());
+    assert!(get("foo:80", &[("host", "a")]).is_err());
     assert!(look("OPTIONS", "*", Version::HTTP_11, &[("host", "a")]).is_ok());
     assert!(get("/../x", &[("host", "a")]).is_err());
     assert!(get("/%00", &[("host", "a")]).is_err());

@@ -10,24 +10,34 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::base::client::{Client, Phase};
+use crate::base::client::Client;
 use crate::base::reject::Reason;
 use crate::runtime::problem;
 
 /// Longest refusal that the codec writes by itself.
 const LONGEST_REFUSAL: usize = 256;
+/// The fields of such a refusal; every response of a request has more, its id at least.
+const CODEC_FIELDS: [&str; 3] = ["connection", "content-length", "date"];
+/// What the codec says when a body is expected and wanted.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// How much a refused client may still send while it is told so.
+const LINGERING: usize = 1024 * 1024;
 
 /// A socket and its connection's state.
 #[derive(Debug)]
 pub struct Socket {
     stream: TcpStream,
     client: Arc<Client>,
-    /// Nothing was written since the last flush: what comes next begins a message.
-    clean: bool,
+    /// What was flushed last ended a message.
+    at_boundary: bool,
+    /// Something was written since the last flush.
+    wrote: bool,
     /// Ours to write before anything of the codec's.
     first: Vec<u8>,
     /// What the codec refused, for whoever counts.
     refused: Option<Reason>,
+    /// How much more is read behind a refusal.
+    lingering: usize,
 }
 
 impl Socket {
@@ -36,16 +46,28 @@ impl Socket {
         Self {
             stream,
             client,
-            clean: true,
+            at_boundary: true,
+            wrote: false,
             first: Vec::new(),
             refused: None,
+            lingering: LINGERING,
         }
+    }
+
+    /// Whether what comes next begins a message.
+    fn begins_message(&self) -> bool {
+        self.at_boundary && !self.wrote
+    }
+
+    /// The codec writes these bytes. An interim response leaves the next message where it was.
+    fn note_write(&mut self, bytes: &[u8]) {
+        self.wrote |= !(self.begins_message() && bytes == CONTINUE);
     }
 
     /// Writes what is ours, all of it.
     fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(interim) = self.client.take_interim()
-            && self.clean
+            && self.begins_message()
         {
             self.first.extend_from_slice(&interim);
         }
@@ -60,20 +82,24 @@ impl Socket {
     }
 
     /// Whether these bytes are the codec's own answer to a head that it could not read. They then come at the beginning
-    /// of a message while no request is in flight; every response of a request has an id.
+    /// of a message while no request is in flight; the head may have come in one packet with a request before it.
     fn codec_refusal(&self, bytes: &[u8]) -> Option<Reason> {
-        let alone = self.clean && self.refused.is_none() && bytes.len() <= LONGEST_REFUSAL;
-        if !alone || !bytes.starts_with(b"HTTP/1.1 4") || self.client.phase().0 != Phase::Head {
+        let alone = self.begins_message() && self.refused.is_none() && bytes.len() <= LONGEST_REFUSAL;
+        if !alone || !bytes.starts_with(b"HTTP/1.1 4") || !self.client.is_between_requests() {
             return None;
         }
-        let text = std::str::from_utf8(bytes).ok()?;
-        if text.contains("x-request-id:") {
-            return None;
-        }
-        Some(if text.starts_with("HTTP/1.1 431") {
-            Reason::HeaderTooLarge
-        } else {
-            Reason::BadRequest
+        let (status_line, fields) = std::str::from_utf8(bytes)
+            .ok()?
+            .strip_suffix("\r\n\r\n")?
+            .split_once("\r\n")?;
+        let names = fields
+            .split("\r\n")
+            .map(|field| field.split(':').next().unwrap_or_default());
+        let by_codec =
+            names.clone().count() <= CODEC_FIELDS.len() && names.into_iter().all(|name| CODEC_FIELDS.contains(&name));
+        by_codec.then(|| match status_line.get(9..12) {
+            Some("431" | "414") => Reason::HeaderTooLarge,
+            _ => Reason::BadRequest,
         })
     }
 
@@ -92,7 +118,23 @@ impl Socket {
             status.canonical_reason().unwrap_or_default(),
             body.len(),
         );
-        self.first = [head.as_bytes(), &body].concat();
+        self.first.extend_from_slice(head.as_bytes());
+        self.first.extend_from_slice(&body);
+    }
+
+    /// Reads on for a while behind a refusal: closing over unread bytes would reset the connection, and the answer with
+    /// it. The time is limited as for any head.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut sink = [0; 4096];
+        while self.lingering > 0 {
+            let mut buf = ReadBuf::new(&mut sink);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+            match buf.filled().len() {
+                0 => break,
+                read => self.lingering = self.lingering.saturating_sub(read),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -114,7 +156,7 @@ impl AsyncWrite for Socket {
             this.refuse(reason);
         }
         ready!(this.poll_first(cx))?;
-        this.clean = false;
+        this.note_write(bytes);
         if this.refused.is_some() {
             return Poll::Ready(Ok(bytes.len()));
         }
@@ -133,7 +175,7 @@ impl AsyncWrite for Socket {
             this.refuse(reason);
         }
         ready!(this.poll_first(cx))?;
-        this.clean = false;
+        this.note_write(slices.first().map_or(&[], |slice| slice));
         if this.refused.is_some() {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
@@ -150,11 +192,18 @@ impl AsyncWrite for Socket {
         let this = &mut *self;
         ready!(this.poll_first(cx))?;
         let polled = Pin::new(&mut this.stream).poll_flush(cx);
-        this.clean = polled.is_ready();
+        if polled.is_ready() && std::mem::take(&mut this.wrote) {
+            // A body that has gone out whole has given its request back; one that waits for more has not.
+            this.at_boundary = this.client.is_between_requests();
+        }
         polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        if self.refused.is_some() {
+            return self.poll_linger(cx);
+        }
+        Poll::Ready(Ok(()))
     }
 }

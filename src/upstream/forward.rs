@@ -251,14 +251,15 @@ impl Journey {
 
     /// What the client did to its own request.
     fn client_fault(&self) -> Option<Reject> {
-        Some(match self.exchange.body_in.as_ref()?.failure()? {
+        let reject = match self.exchange.body_in.as_ref()?.failure()? {
             BodyFailure::TooLarge => Reject::new(
                 Reason::BodyTooLarge,
                 "the request body is larger than this route allows",
             ),
             BodyFailure::TooSlow => Reject::new(Reason::BodyTimeout, "the request body came too slowly"),
             BodyFailure::Broken => Reject::new(Reason::BadRequest, "the request body was cut short or badly framed"),
-        })
+        };
+        Some(reject.closing())
     }
 
     fn respond(mut self, mut response: http::Response<Incoming>, way: Way, asked: Option<Asked>) -> Outcome {

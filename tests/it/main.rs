@@ -7,5 +7,6 @@
 
 mod balancing;
 mod dns_lookup;
+mod hostile;
 mod pages;
 mod support;

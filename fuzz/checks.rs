@@ -1,0 +1,139 @@
+//! What must hold for any bytes: the bodies of the fuzz targets, and of the test that replays their corpus.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
+use ipnet::IpNet;
+use tollgate::base::body::Pace;
+use tollgate::base::client::Client;
+use tollgate::base::clock;
+use tollgate::base::exchange::{Exchange, Origin};
+use tollgate::base::headers::{X_FORWARDED_FOR, client_address, remove_hop_by_hop};
+use tollgate::base::path::canonical;
+use tollgate::config::load;
+use tollgate::serve::Limits;
+use tollgate::serve::examine::examine;
+
+/// A path has a canonical form that is its own canonical form, or none.
+pub(crate) fn path(data: &[u8]) {
+    let Ok(raw) = std::str::from_utf8(data) else { return };
+    let Ok(found) = canonical(raw) else { return };
+    assert_sound(&found.path);
+    let again = canonical(&found.path).expect("a canonical path is a path");
+    assert_eq!((again.path, again.ambiguous), (found.path.clone(), found.ambiguous));
+}
+
+fn assert_sound(path: &str) {
+    assert!(
+        path.starts_with('/') && !path.contains("//") && !path.contains('\\'),
+        "{path:?}"
+    );
+    assert!(path.bytes().all(|byte| (b'!'..0x7f).contains(&byte)), "{path:?}");
+    assert!(
+        path.split('/').all(|segment| segment != "." && segment != ".."),
+        "{path:?}"
+    );
+}
+
+/// A head is refused, or has one sound host and one canonical target.
+pub(crate) fn head(data: &[u8]) {
+    let Some(request) = read(data) else { return };
+    let (mut head, ()) = request.into_parts();
+    let limits = limits();
+    let origin = Origin {
+        peer: SocketAddr::from(([127, 0, 0, 1], 1)),
+        trusted: true,
+        scheme: "http",
+        worker: 0,
+    };
+    let mut exchange = Exchange::new(
+        origin,
+        Client::new(origin.peer.ip(), Vec::new()).begin(false),
+        clock::now(),
+        &head,
+    );
+    if examine(&mut head, &mut exchange, &limits).is_err() {
+        return;
+    }
+    assert!(head.headers.len() <= limits.max_headers);
+    assert_ne!(head.method, http::Method::CONNECT);
+    if head.uri.path() != "*" {
+        assert!(
+            head.uri.authority().is_none() && head.uri.scheme().is_none(),
+            "{}",
+            head.uri
+        );
+        assert_sound(head.uri.path());
+        assert_eq!(exchange.target, head.uri);
+    }
+    if let Some(host) = &exchange.host {
+        let text = host.to_str().expect("a host is text");
+        assert!(
+            !text.is_empty() && !text.contains(['@', '/', ' ', ',', '?', '#', '\\']),
+            "{text:?}"
+        );
+        assert_eq!(text, text.to_ascii_lowercase());
+    }
+}
+
+/// A request line with a version's number, and fields, line by line.
+fn read(data: &[u8]) -> Option<http::Request<()>> {
+    let mut lines = data.split(|byte| *byte == b'\n');
+    let mut first = lines.next()?.split(|byte| *byte == b' ');
+    let (method, target, version) = (first.next()?, first.next()?, first.next()?);
+    let version = match version {
+        b"1.0" => http::Version::HTTP_10,
+        b"2" => http::Version::HTTP_2,
+        _ => http::Version::HTTP_11,
+    };
+    let mut request = http::Request::builder().method(method).uri(target).version(version);
+    for line in lines {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        request = request.header(&line[..colon], line[colon + 1..].trim_ascii());
+    }
+    request.body(()).ok()
+}
+
+fn limits() -> Limits {
+    Limits {
+        trusted: vec![IpNet::from(IpAddr::from([127, 0, 0, 1]))],
+        max_headers: 100,
+        max_header_bytes: 65536,
+        header_read_timeout: Duration::ZERO,
+        keep_alive_timeout: Duration::ZERO,
+        pace: Pace {
+            idle: Duration::ZERO,
+            min_rate: 0,
+            grace: Duration::ZERO,
+        },
+        http2_max_streams: 1,
+    }
+}
+
+/// A text is a configuration, or there are problems that can be shown.
+pub(crate) fn config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Err(report) = load::from_text(text) {
+        assert!(!report.to_string().is_empty());
+    }
+}
+
+/// The client is the peer or one of the hops that were named; nothing that ends at this hop passes.
+pub(crate) fn forwarding(data: &[u8]) {
+    let Ok(value) = HeaderValue::from_bytes(data) else {
+        return;
+    };
+    let peer = IpAddr::from([127, 0, 0, 1]);
+    let mut headers = HeaderMap::new();
+    for name in [X_FORWARDED_FOR, CONNECTION, HeaderName::from_static("forwarded")] {
+        headers.append(name, value.clone());
+    }
+    assert_eq!(client_address(peer, &headers, &[]), peer);
+    client_address(peer, &headers, &limits().trusted);
+    headers.remove(X_FORWARDED_FOR);
+    client_address(peer, &headers, &limits().trusted);
+    headers.insert("host", HeaderValue::from_static("a"));
+    remove_hop_by_hop(&mut headers);
+    assert!(!headers.contains_key(CONNECTION) && headers.contains_key("host"));
+}

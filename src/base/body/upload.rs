@@ -246,7 +246,8 @@ impl Metered {
         if before + length > self.limit {
             return Err(self.meter.fail(BodyError::TooLarge));
         }
-        if self.incoming.is_end_stream() {
+        // Nothing comes behind trailers, and whoever has them does not ask again.
+        if frame.is_trailers() || self.incoming.is_end_stream() {
             self.meter.done.store(true, Ordering::Relaxed);
         }
         Ok(frame)

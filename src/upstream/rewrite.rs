@@ -30,7 +30,10 @@ pub struct Rewritten {
 impl Rewrite {
     /// Turns the client's head into the upstream's.
     pub fn apply(&self, head: &mut Parts, exchange: &Exchange, host: &HostHeader, own_name: &HeaderValue) -> Rewritten {
-        let upgrade = headers::requested_upgrade(&head.headers);
+        // HTTP/1.0 cannot switch protocols (RFC 9110 §7.8), and HTTP/2 has no such fields.
+        let upgrade = (head.version == Version::HTTP_11)
+            .then(|| headers::requested_upgrade(&head.headers))
+            .flatten();
         let chunked = head.headers.contains_key(http::header::TRANSFER_ENCODING);
         headers::remove_hop_by_hop(&mut head.headers);
         if chunked {

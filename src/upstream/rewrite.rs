@@ -39,6 +39,9 @@ impl Rewrite {
         if chunked {
             head.headers.remove(CONTENT_LENGTH);
         }
+        if head.version == Version::HTTP_2 {
+            headers::join_cookies(&mut head.headers);
+        }
         let hop = Hop {
             peer: exchange.origin.peer.ip(),
             trusted: exchange.origin.trusted,

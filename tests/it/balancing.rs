@@ -30,7 +30,7 @@ async fn a_lone_client_reaches_every_replica_equally() {
         drain: std::time::Duration::from_secs(5),
     };
     let replicas = Replicas::start(options, 3, move |addresses| {
-        publishing.set("app.test", addresses.to_vec(), 600)
+        publishing.set("app.test", addresses.to_vec(), 600);
     })
     .await
     .unwrap();

@@ -1,6 +1,6 @@
 //! Which route takes a request, by path, host, method, fields and query, and what is said when none does.
 
-use crate::support::{Backend, Client, Gate, ask, get};
+use crate::support::{Backend, Client, Gate, OK, ask, get};
 
 /// Backends that answer with their names.
 struct Named(Vec<(&'static str, Backend)>);
@@ -257,4 +257,68 @@ async fn options_of_the_whole_server_is_answered_here() {
     let answer = ask(gate.address(), "OPTIONS * HTTP/1.1\r\nHost: gate\r\n\r\n").await;
     assert_eq!(answer.status(), 204);
     assert!(named.0[0].1.seen().is_empty());
+}
+
+/// Every path of up to `depth` of these segments.
+fn paths(depth: usize, segments: &[&str]) -> Vec<String> {
+    let mut all = vec![String::new()];
+    for _ in 0..depth {
+        let longer: Vec<_> = all
+            .iter()
+            .flat_map(|path| segments.iter().map(move |segment| format!("{path}/{segment}")))
+            .collect();
+        all.extend(longer);
+    }
+    all.retain(|path| !path.is_empty());
+    all.sort();
+    all.dedup();
+    all
+}
+
+#[tokio::test]
+async fn many_prefixes_and_exact_paths_are_told_apart_as_their_definition_says() {
+    let backend = Backend::answering(OK).await;
+    let candidates = paths(3, &["a", "ab", "a-b", "{a}", ":a", "*"]);
+    let asked = paths(3, &["a", "ab", "a-b", "{a}", ":a", "*", "b"]);
+    for round in 0..3 {
+        // Which ones are routes differs by round and is the same in every run.
+        let is_route = |at: usize, share: usize| (at * 2_654_435_761 + round * 40_503) % 97 < share;
+        let prefixes: Vec<_> = candidates
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| is_route(*at, 12))
+            .collect();
+        let exacts: Vec<_> = candidates
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| is_route(at + 7, 8))
+            .collect();
+        let route = |kind: &str, at: usize, path: &str| {
+            let address = backend.address();
+            format!("[[routes]]\n{kind} = \"{path}\"\nrewrite = \"/{kind}/{at}\"\nupstream = \"http://{address}\"\n")
+        };
+        let mut text: String = prefixes.iter().map(|(at, path)| route("prefix", *at, path)).collect();
+        text.extend(exacts.iter().map(|(at, path)| route("path", *at, path)));
+        let gate = Gate::start(&text);
+        let mut client = Client::connect(gate.address()).await;
+        for path in &asked {
+            let exact = exacts.iter().find(|(_, exact)| *exact == path);
+            let below = |prefix: &str| path == prefix || path.starts_with(&format!("{prefix}/"));
+            let longest = prefixes
+                .iter()
+                .filter(|(_, prefix)| below(prefix))
+                .max_by_key(|(_, prefix)| prefix.len());
+            let expected = exact
+                .map(|(at, _)| format!("/path/{at}"))
+                .or(longest.map(|(at, _)| format!("/prefix/{at}")));
+            let before = backend.seen().len();
+            let status = client.get(path).await.status();
+            let taken = backend.seen().get(before).map(|seen| seen.head.target().to_owned());
+            assert_eq!(
+                (status, &taken),
+                (if expected.is_some() { 200 } else { 404 }, &expected),
+                "{path}"
+            );
+        }
+    }
 }

@@ -3,9 +3,10 @@
 
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use http::header::{
-    CONNECTION, EXPECT, FORWARDED, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, COOKIE, EXPECT, FORWARDED, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+    TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use ipnet::IpNet;
 
@@ -304,6 +305,23 @@ fn forwarded_element(hop: &Hop<'_>) -> HeaderValue {
         false => format!("for={peer};proto={}", hop.scheme),
     };
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("for=unknown"))
+}
+
+/// Makes one field of the pieces in which an HTTP/2 client may send its cookies: a server that speaks HTTP/1.1 expects
+/// one (RFC 9113 §8.2.3).
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let mut pieces = headers.get_all(COOKIE).iter();
+    let Some(first) = pieces.next() else { return };
+    let mut joined = first.as_bytes().to_vec();
+    for piece in pieces {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(piece.as_bytes());
+    }
+    if joined.len() > first.len()
+        && let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(joined))
+    {
+        headers.insert(COOKIE, value);
+    }
 }
 
 #[cfg(test)]

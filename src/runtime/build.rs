@@ -151,14 +151,17 @@ fn router(routes: &[Built<'_>], host: Option<&HostMatch>, unmatched: &Stack<Answ
     let paths: BTreeSet<&str> = here.iter().map(|built| text(&built.config.path)).collect();
     let prefixes: BTreeSet<&str> = here.iter().filter_map(|built| prefix(&built.config.path)).collect();
     let mut router = Router::new().without_v07_checks();
-    for path in paths.into_iter().filter(|path| *path != "/" || !prefixes.contains("/")) {
+    for path in paths.iter().filter(|path| **path != "/" || !prefixes.contains("/")) {
         router = router.route_service(&escaped(path), mount(&|route| takes(route, path)));
     }
     for prefix in prefixes.into_iter().filter(|prefix| *prefix != "/") {
         let below = mount(&|route| matches!(route, PathMatch::Prefix(other) if path::is_below(prefix, other)));
-        router = router
-            .route_service(&format!("{}/", escaped(prefix)), below.clone())
-            .route_service(&format!("{}/{{*below}}", escaped(prefix)), below);
+        let slash = format!("{prefix}/");
+        // A route may have the path with the slash for its own.
+        if !paths.contains(slash.as_str()) {
+            router = router.route_service(&escaped(&slash), below.clone());
+        }
+        router = router.route_service(&format!("{}/{{*below}}", escaped(prefix)), below);
     }
     let root = mount(&|route| matches!(route, PathMatch::Prefix(prefix) if prefix == "/"));
     router.fallback_service(root)

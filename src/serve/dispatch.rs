@@ -2,7 +2,7 @@
 //! the request to the axum router of that host. A panic below costs its own request and nothing else.
 
 use std::convert::Infallible;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,7 +12,8 @@ use axum::routing::future::RouteFuture;
 use http::{Response, StatusCode, Version};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
-use tower::Service;
+use tower::util::Oneshot;
+use tower::{Service, ServiceExt};
 
 use super::Limits;
 use super::examine::{examine, name_of};
@@ -20,9 +21,12 @@ use crate::base::body::RequestBody;
 use crate::base::client::Client;
 use crate::base::clock;
 use crate::base::exchange::{Exchange, Origin};
-use crate::base::reject::Reason;
-use crate::runtime::mount::{Carrier, MountFuture};
+use crate::base::reject::{Reason, Reject};
+use crate::runtime::mount::{Carrier, Mount};
 use crate::runtime::{Live, problem};
+
+/// What a client reads when a panic has ended its request.
+const FAILED: &str = "the gateway failed to handle this request";
 
 /// Serves the requests of one connection.
 #[derive(Debug)]
@@ -47,7 +51,8 @@ impl hyper::service::Service<http::Request<Incoming>> for Dispatch {
         let (mut head, incoming) = request.into_parts();
         let mut exchange = Box::new(Exchange::new(self.origin, busy, clock::now(), &head));
         let body = RequestBody::new(incoming, self.limits.pace);
-        let examined = examine(&mut head, &mut exchange, &self.limits);
+        let examined = catch_unwind(AssertUnwindSafe(|| examine(&mut head, &mut exchange, &self.limits)))
+            .unwrap_or_else(|_| Err(Reject::new(Reason::Internal, FAILED)));
         let snapshot = self.live.now();
         let early = examined.is_err() || exchange.target.path() == "*";
         let host = exchange.host.clone();
@@ -56,7 +61,7 @@ impl hyper::service::Service<http::Request<Incoming>> for Dispatch {
         let request = http::Request::from_parts(head, Body::empty());
         let inner = if early {
             Way::Unmatched {
-                future: snapshot.unmatched().clone().call(request),
+                future: snapshot.unmatched().clone().oneshot(request),
             }
         } else {
             let mut router = snapshot.router(host.as_ref().map_or("", name_of)).clone();
@@ -69,7 +74,8 @@ impl hyper::service::Service<http::Request<Incoming>> for Dispatch {
 }
 
 pin_project! {
-    /// A request on its way through the router.
+    /// A request on its way through the router. Whatever handles it is called while this is polled, so that a panic
+    /// there ends here.
     pub struct DispatchFuture {
         #[pin]
         inner: Way,
@@ -80,7 +86,7 @@ pin_project! {
     #[project = Projected]
     enum Way {
         Routed { #[pin] future: RouteFuture<Infallible> },
-        Unmatched { #[pin] future: MountFuture },
+        Unmatched { #[pin] future: Oneshot<Mount, http::Request<Body>> },
     }
 }
 
@@ -89,13 +95,13 @@ impl Future for DispatchFuture {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let inner = self.project().inner;
-        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| match inner.project() {
+        let polled = catch_unwind(AssertUnwindSafe(|| match inner.project() {
             Projected::Routed { future } => future.poll(cx),
             Projected::Unmatched { future } => future.poll(cx),
         }));
         // The exchange has been counted while the panic unwound; what is left is to tell the client.
         polled.unwrap_or_else(|_| {
-            let text = problem::text(Reason::Internal, "the gateway failed to handle this request", None);
+            let text = problem::text(Reason::Internal, FAILED, None);
             let mut response = Response::new(Body::from(text));
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
             response
@@ -103,5 +109,80 @@ impl Future for DispatchFuture {
                 .insert(http::header::CONTENT_TYPE, problem::PROBLEM_JSON);
             Poll::Ready(Ok(response))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use futures_util::FutureExt;
+    use std::net::SocketAddr;
+    use tower::service_fn;
+
+    use super::*;
+    use std::time::Duration;
+
+    use crate::base::request::{Outcome, Request};
+    use crate::layers::metrics::{Metrics, RouteMetrics};
+    use crate::layers::request_id::RequestId;
+    use crate::layers::{Policies, stack};
+    use crate::telemetry::recorder::Recorder;
+
+    /// Stands where forwarding stands.
+    async fn fail(request: Request) -> Outcome {
+        let _in_flight = request;
+        panic!("expected by this test");
+    }
+
+    fn exchange(head: &http::request::Parts) -> Box<Exchange> {
+        let origin = Origin {
+            peer: SocketAddr::from(([127, 0, 0, 1], 1)),
+            trusted: false,
+            scheme: "http",
+            worker: 0,
+        };
+        let busy = Client::new([127, 0, 0, 1].into(), Vec::new()).begin(false);
+        Box::new(Exchange::new(origin, busy, clock::now(), head))
+    }
+
+    #[test]
+    fn a_panic_is_answered_and_counted_and_goes_no_further() {
+        let recorder = Arc::new(Recorder::default());
+        let policies = Policies {
+            request_id: Arc::new(RequestId::new([1], (clock::now(), Duration::ZERO))),
+            access_log: None,
+            metrics: Arc::new(Metrics(Arc::new(RouteMetrics::new(&"r".into(), &recorder)))),
+            path_guard: None,
+            deadline: None,
+            body_limit: None,
+        };
+        let failing = stack(&policies, service_fn(fail));
+        let mut router: Router = Router::new().fallback_service(service_fn(move |request: http::Request<Body>| {
+            let (head, _) = request.into_parts();
+            let (exchange, body) = (exchange(&head), RequestBody::EMPTY);
+            let answering = failing.clone().call(Request { head, body, exchange });
+            async {
+                answering
+                    .await
+                    .map_or_else(|_| unreachable!(), |_| Ok(Response::new(Body::empty())))
+            }
+        }));
+        for times in 1..=2 {
+            let future = router.call(http::Request::new(Body::empty()));
+            let dispatched = DispatchFuture {
+                inner: Way::Routed { future },
+            };
+            let response = dispatched.now_or_never().unwrap().unwrap();
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            assert_eq!(response.headers()[http::header::CONTENT_TYPE], problem::PROBLEM_JSON);
+            let page = recorder.render();
+            for line in [
+                format!("tollgate_requests_total{{route=\"r\",method=\"GET\",status=\"500\"}} {times}"),
+                format!("tollgate_refusals_total{{route=\"r\",code=\"internal\",mode=\"enforce\"}} {times}"),
+                "tollgate_requests_in_flight{route=\"r\"} 0".to_owned(),
+            ] {
+                assert!(page.contains(&line), "{line} is missing in\n{page}");
+            }
+        }
     }
 }

@@ -9,12 +9,12 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::Version;
-use http::header::CONTENT_TYPE;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tower::Service;
 
 use super::Upstream;
+use super::answer;
 use super::connection::{ConnectError, Connection, SendError};
 use super::endpoint::Ticket;
 use super::limit::{Late, Limit};
@@ -188,7 +188,11 @@ impl Journey {
         let sent = limit.wait(connection.send(request)).await;
         underway.0 = None;
         match sent {
-            Ok(Ok(response)) => {
+            Ok(Ok(mut response)) => {
+                if let Err(reject) = answer::clean(&mut response) {
+                    self.upstream.metrics.ended(Came::Protocol);
+                    return Err(Failure::Final(reject));
+                }
                 let now = clock::now();
                 self.exchange.upstream.time = Some(now.saturating_duration_since(self.began));
                 self.upstream
@@ -262,9 +266,8 @@ impl Journey {
         Some(reject.closing())
     }
 
-    fn respond(mut self, mut response: http::Response<Incoming>, way: Way, asked: Option<Asked>) -> Outcome {
+    fn respond(mut self, response: http::Response<Incoming>, way: Way, asked: Option<Asked>) -> Outcome {
         let agreed = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
-        headers_of_response(&mut response, agreed);
         if agreed {
             return match asked {
                 Some(asked) if upgrade::agrees(&asked, &response) => {
@@ -282,11 +285,7 @@ impl Journey {
             };
         }
         let (head, incoming) = response.into_parts();
-        let streams = head
-            .headers
-            .get(CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-        let idle = if streams {
+        let idle = if answer::is_event_stream(&head.headers) {
             Duration::ZERO
         } else {
             self.upstream.policy.idle_timeout
@@ -311,16 +310,6 @@ impl Journey {
             reject: Box::new(reject),
             exchange: self.exchange,
         }
-    }
-}
-
-fn headers_of_response(response: &mut http::Response<Incoming>, agreed: bool) {
-    let protocol = agreed
-        .then(|| response.headers().get(http::header::UPGRADE).cloned())
-        .flatten();
-    headers::remove_hop_by_hop(response.headers_mut());
-    if let Some(protocol) = protocol {
-        response.headers_mut().insert(http::header::UPGRADE, protocol);
     }
 }
 

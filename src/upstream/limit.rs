@@ -39,12 +39,16 @@ impl Limit {
         }
     }
 
-    /// When the try is late, as far as is known now.
-    fn due(&self) -> Option<(Instant, Late)> {
-        let progress = self
-            .upload
-            .as_ref()
-            .map(|(started, meter)| (*started, meter.progress()));
+    /// When the try is late, as far as is known now. While the client keeps everybody waiting, no time passes.
+    fn due(&self, now: Instant) -> Option<(Instant, Late)> {
+        let progress = self.upload.as_ref().map(|(started, meter)| {
+            let so_far = if meter.is_waiting() {
+                now.saturating_duration_since(*started)
+            } else {
+                meter.progress()
+            };
+            (*started, so_far)
+        });
         let deadline = self.deadline.map(|due| {
             (
                 due + progress.map_or(Duration::ZERO, |(_, after)| after),
@@ -68,14 +72,15 @@ impl Limit {
     pub async fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, Late> {
         let mut work = pin!(work);
         loop {
-            let Some((due, late)) = self.due() else {
+            let Some((due, late)) = self.due(clock::now()) else {
                 return Ok(work.await);
             };
             if let Ok(done) = tokio::time::timeout_at(due.into(), work.as_mut()).await {
                 return Ok(done);
             }
             // The body may have moved on since the timer was set.
-            if self.due().is_none_or(|(due, _)| due <= clock::now()) {
+            let now = clock::now();
+            if self.due(now).is_none_or(|(due, _)| due <= now) {
                 return Err(late);
             }
         }

@@ -1,5 +1,6 @@
 //! Floor 2: from an upstream's name to a response. Knows nothing of routes or layers.
 
+pub mod answer;
 pub mod answers;
 pub mod balance;
 pub mod connection;

@@ -35,11 +35,16 @@ impl Rewrite {
     pub fn apply(&self, head: &mut Parts, exchange: &Exchange, host: &HostHeader, own_name: &HeaderValue) -> Rewritten {
         let survey = &exchange.survey;
         let fields = &mut head.headers;
-        let upgrade = survey.hop_by_hop.then(|| headers::requested_upgrade(fields)).flatten();
+        // HTTP/1.0 cannot switch protocols (RFC 9110 §7.8), and HTTP/2 has no such fields.
+        let may_upgrade = survey.hop_by_hop && head.version == Version::HTTP_11;
+        let upgrade = may_upgrade.then(|| headers::requested_upgrade(fields)).flatten();
         fields.reserve(FIELDS_ADDED); // once, not whenever a field more does not fit
         headers::remove_surveyed(fields, survey);
         if survey.codings > 0 {
             fields.remove(CONTENT_LENGTH);
+        }
+        if head.version == Version::HTTP_2 {
+            headers::join_cookies(fields);
         }
         let hop = Hop {
             peer: exchange.busy.client().peer(),

@@ -4,9 +4,27 @@
     clippy::expect_used,
     reason = "a test ends with what it did not expect"
 )]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "backends and clients of a test run beside it and end with it"
+)]
 
+mod access_log;
 mod balancing;
+mod bodies;
+mod client_faults;
 mod dns_lookup;
+mod headers;
 mod hostile;
+mod http2;
+mod interim;
+mod keep_alive;
+mod limits;
 mod pages;
+mod paths;
+mod routing;
 mod support;
+mod timeouts;
+mod trailers;
+mod upgrades;
+mod upstream_faults;

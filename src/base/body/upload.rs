@@ -21,6 +21,8 @@ pub struct Meter {
     pub bytes: AtomicU64,
     done: AtomicBool,
     failure: AtomicU8,
+    /// Whether somebody has asked for more and the client has not sent it.
+    waiting: AtomicBool,
     /// Milliseconds from the start of the body to its latest progress.
     progress: AtomicU64,
 }
@@ -50,6 +52,11 @@ impl Meter {
             3 => Some(BodyFailure::Broken),
             _ => None,
         }
+    }
+
+    /// Whether it is the client that everybody waits for.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// How long after its start the body last made progress.
@@ -219,6 +226,7 @@ impl Metered {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        self.meter.waiting.store(polled.is_pending(), Ordering::Relaxed);
         let Poll::Ready(frame) = polled else {
             return self.wait(cx);
         };
@@ -246,7 +254,8 @@ impl Metered {
         if before + length > self.limit {
             return Err(self.meter.fail(BodyError::TooLarge));
         }
-        if self.incoming.is_end_stream() {
+        // Nothing comes behind trailers, and whoever has them does not ask again.
+        if frame.is_trailers() || self.incoming.is_end_stream() {
             self.meter.done.store(true, Ordering::Relaxed);
         }
         Ok(frame)

@@ -15,3 +15,19 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let outcome = tokio::time::timeout(PATIENCE, poll).await;
     assert!(outcome.is_ok(), "not within {PATIENCE:?}: {what}");
 }
+
+/// Waits until `look` finds something; panics, saying `what` was not found, when that takes too long.
+pub(crate) async fn eventually_some<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let poll = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    match tokio::time::timeout(PATIENCE, poll).await {
+        Ok(found) => found,
+        Err(_) => panic!("not within {PATIENCE:?}: {what}"),
+    }
+}

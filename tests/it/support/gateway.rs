@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use tollgate::app::{Gateway, Running};
 use tollgate::config::{AccessTarget, AdminConfig, ServerConfig, load};
 
+use super::{Backend, eventually_some, get};
+
 /// A running gateway; it ends with the value.
 pub(crate) struct Gate(Option<Running>);
 
@@ -23,6 +25,37 @@ impl Gate {
             config.log.access = AccessTarget::Off;
         }
         Self(Some(Gateway::start(&config).unwrap()))
+    }
+
+    /// Starts a gateway that sends everything to one backend, through the upstream and the route that `text` goes on to
+    /// describe: keys of the route first, then tables of other things.
+    pub(crate) fn before(backend: &Backend, text: &str) -> Self {
+        let address = backend.address();
+        Self::start(&format!(
+            "[upstreams.app]\naddresses = [\"{address}\"]\n[[routes]]\nname = \"app\"\nprefix = \"/\"\nupstream = \"app\"\n{text}"
+        ))
+    }
+
+    /// The same, with keys of the upstream.
+    pub(crate) fn before_upstream(backend: &Backend, upstream: &str) -> Self {
+        let address = backend.address();
+        Self::start(&format!(
+            "[[routes]]\nname = \"app\"\nprefix = \"/\"\nupstream = \"app\"\n[upstreams.app]\naddresses = [\"{address}\"]\n{upstream}"
+        ))
+    }
+
+    /// The metrics page.
+    pub(crate) async fn metrics(&self) -> String {
+        get(self.admin(), "/metrics").await.text()
+    }
+
+    /// Waits until the metrics page has this line.
+    pub(crate) async fn counted(&self, line: &str) {
+        let page = eventually_some(line, async || {
+            let page = self.metrics().await;
+            page.lines().any(|known| known == line).then_some(page)
+        });
+        page.await;
     }
 
     /// Where it serves.

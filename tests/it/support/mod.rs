@@ -1,9 +1,14 @@
 //! What the tests share.
 
+pub(crate) mod backend;
+pub(crate) mod client;
 mod eventually;
 pub(crate) mod frames;
 mod gateway;
 pub(crate) mod raw;
+pub(crate) mod wire;
 
-pub(crate) use eventually::eventually;
+pub(crate) use backend::{Backend, OK, Peer};
+pub(crate) use client::{Client, Client2, ask, get};
+pub(crate) use eventually::{eventually, eventually_some};
 pub(crate) use gateway::Gate;

@@ -144,7 +144,7 @@ mod tests {
         let log = AccessLog::start(2, Box::new(target.clone()), Counter::noop()).unwrap();
         for number in 0..5000 {
             log.append(number % 2, |line| {
-                line.extend_from_slice(format!("line {number:>40}\n").as_bytes())
+                line.extend_from_slice(format!("line {number:>40}\n").as_bytes());
             });
         }
         drop(log);

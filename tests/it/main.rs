@@ -7,4 +7,6 @@
 
 mod balancing;
 mod dns_lookup;
+mod ending;
+mod replacing;
 mod support;

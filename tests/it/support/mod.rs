@@ -2,6 +2,8 @@
 
 mod eventually;
 mod gateway;
+pub(crate) mod load;
+pub(crate) mod town;
 
-pub(crate) use eventually::eventually;
+pub(crate) use eventually::{eventually, eventually_async};
 pub(crate) use gateway::Gate;

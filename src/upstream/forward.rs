@@ -120,7 +120,12 @@ impl Journey {
             let mut fresh = false;
             // Over this address until it fails: at most once over a connection that was idle, then over a new one.
             loop {
-                let connection = match self.connect(&ticket, fresh).await {
+                let connected = self.connect(&ticket, fresh).await;
+                if ticket.endpoint().is_retired() {
+                    // It has left the answer meanwhile, and may be somebody else's by now.
+                    break;
+                }
+                let connection = match connected {
                     Ok(connection) => connection,
                     Err(error) => break self.next_address(&ticket, error)?,
                 };

@@ -8,5 +8,6 @@
 mod balancing;
 mod dns_lookup;
 mod ending;
+mod leaving;
 mod replacing;
 mod support;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Desk};
 use crate::base::body::Pace;
@@ -22,7 +23,7 @@ use crate::runtime::Live;
 use crate::runtime::build::{self, Tools};
 use crate::serve::Limits;
 use crate::serve::connection::Service;
-use crate::serve::listen::{self, Listener};
+use crate::serve::listen::{self, Accepting, Listener};
 use crate::serve::workers::{CodecRefusals, Workers};
 use crate::telemetry::access_log::{self, AccessLog};
 use crate::telemetry::names;
@@ -30,6 +31,8 @@ use crate::telemetry::recorder::Recorder;
 use crate::upstream;
 use crate::upstream::lookup::Lookup;
 
+/// How long the queue of a listener is emptied for at most when the gateway goes down.
+const LAST_CALL: Duration = Duration::from_secs(1);
 /// How often buffered access lines are handed over.
 const FLUSH: Duration = Duration::from_secs(1);
 /// Waiting for a body that is free before `min_body_rate` counts.
@@ -70,6 +73,7 @@ pub struct Running {
     admin: Option<SocketAddr>,
     draining: Arc<AtomicBool>,
     accepting: Vec<Task>,
+    closing: CancellationToken,
     workers: Arc<Workers>,
     lines: Option<Arc<Lines>>,
     delay: Duration,
@@ -131,11 +135,18 @@ impl Gateway {
             draining: draining.clone(),
             started: clock::now(),
         };
-        let most = config.server.max_connections;
-        let accepting = listeners
-            .into_iter()
-            .map(|listener| tasks::spawn_on(control.handle(), listen::accept(listener, workers.clone(), most)))
-            .collect();
+        let closing = CancellationToken::new();
+        let accepting = Accepting {
+            workers: workers.clone(),
+            most: config.server.max_connections,
+            closing: closing.clone(),
+        };
+        let accept = |listener: Listener| {
+            let labels = [&*listener.address.to_string(), "overloaded"];
+            let refused = desk.recorder.counter(names::CONNECTIONS_REFUSED, &labels);
+            tasks::spawn_on(control.handle(), listen::accept(listener, accepting.clone(), refused))
+        };
+        let accepting = listeners.into_iter().map(accept).collect();
         let admin_address = admin.as_ref().map(|listener| listener.address);
         let mut background = Vec::new();
         background.extend(admin.map(|listener| serve_admin(listener, Arc::new(desk), &control)));
@@ -149,6 +160,7 @@ impl Gateway {
             admin: admin_address,
             draining,
             accepting,
+            closing,
             workers,
             lines,
             delay: config.server.shutdown_delay,
@@ -174,11 +186,23 @@ impl Running {
     pub fn shutdown(mut self) {
         self.draining.store(true, Ordering::Relaxed);
         std::thread::sleep(self.delay);
-        self.accepting.clear();
+        self.stop_accepting();
         self.workers.drain();
         if let Some(lines) = &self.lines {
             lines.flush();
         }
+    }
+}
+
+impl Running {
+    /// Closes the listeners, once what waits in their queues has been accepted.
+    fn stop_accepting(&mut self) {
+        self.closing.cancel();
+        let until = clock::now() + LAST_CALL;
+        while !self.accepting.iter().all(Task::is_finished) && clock::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.accepting.clear();
     }
 }
 

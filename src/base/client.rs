@@ -103,6 +103,11 @@ impl Client {
         (phase, self.at(self.since.load(Ordering::Relaxed)))
     }
 
+    /// Whether it speaks HTTP/2: many requests on one connection, and a way to say which of them were not seen.
+    pub fn is_multiplexed(&self) -> bool {
+        self.multiplexed.load(Ordering::Relaxed)
+    }
+
     /// Since when the client has not been reading what is there for it.
     pub fn stalled_since(&self) -> Option<Instant> {
         self.stalled

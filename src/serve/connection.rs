@@ -25,6 +25,9 @@ use crate::runtime::Live;
 
 /// hyper keeps this many fields on the stack; more have to be asked for, and cost an allocation per request.
 const FIELDS_ON_STACK: usize = 100;
+/// How long after its last answer an HTTP/1.1 client's next request is awaited though the gateway drains: it may be on
+/// its way. Its answer then says `Connection: close`, which loses nothing; closing at once would lose it.
+const LINGER: Duration = Duration::from_secs(1);
 /// How often an idle HTTP/2 client is asked whether it is still there.
 const PING_EVERY: Duration = Duration::from_secs(30);
 
@@ -96,12 +99,13 @@ impl Service {
             limits: self.limits.clone(),
             alarm: Alarm::default(),
             due: None,
+            leaving: false,
             ending: false,
         };
         tokio::select! {
             biased;
             () = &mut watched => return client,
-            _ = draining.wait_for(|draining| *draining) => watched.end(),
+            _ = draining.wait_for(|draining| *draining) => watched.leaving = true,
         }
         watched.await;
         client
@@ -115,14 +119,33 @@ struct Watched {
     limits: Arc<Limits>,
     alarm: Alarm,
     due: Option<Instant>,
+    /// It is to end as soon as that loses nothing.
+    leaving: bool,
+    /// The codec has been told to end.
     ending: bool,
 }
 
 impl Watched {
+    /// Whether to end now: a request that is under way says so in its answer, an idle connection has nothing to lose.
+    fn may_leave(&self) -> bool {
+        if !self.leaving || self.ending {
+            return false;
+        }
+        let (phase, since) = self.client.phase();
+        phase == Phase::Busy || self.client.is_multiplexed() || since + LINGER <= clock::now()
+    }
+
     /// Takes no further request, and ends with the last one.
     fn end(&mut self) {
         self.ending = true;
         self.connection.as_mut().graceful_shutdown();
+    }
+
+    /// Tells the codec, which has to be polled for it.
+    fn end_soon(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.end();
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// When the connection has stood still for too long, as things are.
@@ -138,10 +161,9 @@ impl Watched {
             Phase::Idle => nonzero(self.limits.keep_alive_timeout).map(|timeout| since + timeout),
             Phase::Busy => None,
         };
-        match (stalled, own) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        }
+        let lingering = (self.leaving && !self.ending && phase != Phase::Busy).then_some(since + LINGER);
+        let own = earlier(own, lingering);
+        earlier(stalled, own)
     }
 
     /// Keeps the alarm set: brought forward at once, moved back only when it rings, so that a busy connection does not
@@ -172,6 +194,13 @@ impl Watched {
     }
 }
 
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 fn nonzero(duration: Duration) -> Option<Duration> {
     (!duration.is_zero()).then_some(duration)
 }
@@ -185,13 +214,14 @@ impl Future for Watched {
         if this.connection.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
+        if this.may_leave() {
+            return this.end_soon(cx);
+        }
         if this.poll_alarm(cx).is_pending() {
             return Poll::Pending;
         }
-        if this.client.phase().0 == Phase::Idle && !this.ending {
-            this.end();
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+        if this.may_leave() || this.client.phase().0 == Phase::Idle && !this.ending {
+            return this.end_soon(cx);
         }
         Poll::Ready(())
     }

@@ -6,8 +6,10 @@
 )]
 
 mod balancing;
+mod demo;
 mod dns_lookup;
 mod ending;
 mod leaving;
 mod replacing;
+mod stopping;
 mod support;

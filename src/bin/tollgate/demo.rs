@@ -65,13 +65,20 @@ impl Demo {
         let mut replicas = start_replicas(self.replicas, Arc::clone(&names)).await?;
 
         let config = config(self.listen, names.local_addr(), replicas.port())?;
+        let mut stop = std::pin::pin!(runtime::stop());
         let gateway = Gateway::start(&config).map_err(|error| format!("{error} (--listen)"))?;
-        say(&welcome(self, gateway.admin_address()));
+        let control_address = control.local_addr().unwrap_or(self.control);
+        let listen = gateway.addresses().first().copied().unwrap_or(self.listen);
+        say(&welcome(
+            self.replicas,
+            listen,
+            control_address,
+            gateway.admin_address(),
+        ));
 
         let (orders, mut ordered) = mpsc::channel(1);
         let _control = tasks::spawn(serve::serve(control, control_router(orders), std::future::pending()));
         let mut typed = typed_lines();
-        let mut stop = std::pin::pin!(runtime::stop());
         loop {
             // A closed channel is passed over, so the end of standard input ends nothing and costs nothing.
             tokio::select! {
@@ -199,14 +206,9 @@ fn config(listen: SocketAddr, dns: SocketAddr, port: u16) -> Result<Config, Stri
     Ok(loaded.config)
 }
 
-fn welcome(demo: &Demo, admin: Option<SocketAddr>) -> String {
-    let Demo {
-        replicas,
-        listen,
-        control,
-    } = demo;
+fn welcome(replicas: usize, listen: SocketAddr, control: SocketAddr, admin: Option<SocketAddr>) -> String {
     let admin = admin.map_or_else(String::new, |admin| {
-        format!("  its status       http://{admin}/status\n")
+        format!("  its status       http://{admin}/api/v1/status\n")
     });
     format!(
         "{replicas} backends, a DNS server that names them (for {TTL_SECONDS} s, it says) and a gateway are up.\n\n\

@@ -36,8 +36,9 @@ impl Hello {
             Some(name) => name.clone(),
             None => identity(address).await,
         };
+        let stop = runtime::stop();
         let _ = io::print(&format!("{name} listens on {address}\n"));
-        hello::serve(listener, name, runtime::stop()).await;
+        hello::serve(listener, name, stop).await;
         Exit::Fine
     }
 }

@@ -123,6 +123,7 @@ impl Seen {
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    pub(crate) headers: http::HeaderMap,
     /// Who gave it, `?` if it does not say.
     pub(crate) backend: String,
     pub(crate) body: String,
@@ -180,6 +181,7 @@ impl Client {
         Ok(Answer {
             status: head.status,
             backend,
+            headers: head.headers,
             body: String::from_utf8_lossy(&body.to_bytes()).into_owned(),
         })
     }

@@ -16,6 +16,8 @@ pub struct Recorder {
     registry: PrometheusRecorder,
     handle: PrometheusHandle,
     histograms: Mutex<BTreeMap<(&'static str, String), Weak<Histogram>>>,
+    /// `process_*`: what the system says of the process.
+    process: metrics_process::Collector,
 }
 
 impl std::fmt::Debug for Recorder {
@@ -28,6 +30,8 @@ impl Default for Recorder {
     fn default() -> Self {
         let registry = PrometheusBuilder::new().build_recorder();
         let handle = registry.handle();
+        let process = metrics_process::Collector::default();
+        metrics::with_local_recorder(&registry, || process.describe());
         for name in names::ALL {
             let (id, help) = (KeyName::from_const_str(name.id), name.help.into());
             match name.kind {
@@ -40,6 +44,7 @@ impl Default for Recorder {
             registry,
             handle,
             histograms: Mutex::default(),
+            process,
         }
     }
 }
@@ -68,6 +73,7 @@ impl Recorder {
 
     /// The whole page in the Prometheus text format.
     pub fn render(&self) -> String {
+        metrics::with_local_recorder(&self.registry, || self.process.collect());
         self.handle.run_upkeep();
         let mut page = self.handle.render();
         let mut all = self.histograms.lock().unwrap_or_else(PoisonError::into_inner);

@@ -235,6 +235,15 @@ impl Answers {
         asked + self.policy.min_refresh.min(self.ceiling())
     }
 
+    /// When the last good answer came, whether or not it may still be used.
+    pub fn last_good(&self) -> Option<Instant> {
+        self.families
+            .iter()
+            .filter_map(|known| known.good.as_ref())
+            .map(|good| good.at)
+            .max()
+    }
+
     /// Whether the latest lookup of any family failed.
     pub fn failing(&self) -> bool {
         self.families.iter().any(|known| known.failures > 0)

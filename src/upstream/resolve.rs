@@ -56,7 +56,7 @@ pub struct Status {
     pub addresses: Vec<SocketAddr>,
     /// What they are worth.
     pub state: State,
-    /// The age of the oldest answer in use.
+    /// The age of the oldest answer in use; of the last good one while there is none in use.
     pub age_seconds: Option<f64>,
     /// The time to live of the answers in use, as their sender has it.
     pub ttl_seconds: Option<u64>,
@@ -154,6 +154,7 @@ impl Resolving {
             state: current.state,
             age_seconds: current
                 .since
+                .or_else(|| book.answers.last_good())
                 .map(|since| now.saturating_duration_since(since).as_secs_f64()),
             ttl_seconds: current.ttl.map(|ttl| ttl.as_secs()),
             server: book.server,

@@ -107,9 +107,11 @@ impl UpstreamStatus {
         }
     }
 
-    /// Writes the samples of each address; a family of their own, since they go when the address goes.
+    /// Writes the samples of each address that takes requests. One that has left has no series any more; it may have
+    /// come back meanwhile, and there is one series for an address.
     pub fn render(&self, page: &mut String) {
-        for address in self.addresses.iter().take(SERIES) {
+        let healthy = |address: &&AddressStatus| address.state == AddressState::Healthy;
+        for address in self.addresses.iter().filter(healthy).take(SERIES) {
             let values = [self.name.as_str(), &address.address.to_string()];
             sample(page, names::ENDPOINT_REQUESTS, &values, address.requests);
         }

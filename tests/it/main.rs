@@ -10,6 +10,8 @@ mod demo;
 mod dns_lookup;
 mod ending;
 mod leaving;
+mod operators;
+mod outages;
 mod replacing;
 mod stopping;
 mod support;

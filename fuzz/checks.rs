@@ -25,15 +25,9 @@ pub(crate) fn path(data: &[u8]) {
 }
 
 fn assert_sound(path: &str) {
-    assert!(
-        path.starts_with('/') && !path.contains("//") && !path.contains('\\'),
-        "{path:?}"
-    );
+    assert!(path.starts_with('/') && !path.contains("//") && !path.contains('\\'), "{path:?}");
     assert!(path.bytes().all(|byte| (b'!'..0x7f).contains(&byte)), "{path:?}");
-    assert!(
-        path.split('/').all(|segment| segment != "." && segment != ".."),
-        "{path:?}"
-    );
+    assert!(path.split('/').all(|segment| segment != "." && segment != ".."), "{path:?}");
 }
 
 /// A head is refused, or has one sound host and one canonical target.
@@ -41,38 +35,22 @@ pub(crate) fn head(data: &[u8]) {
     let Some(request) = read(data) else { return };
     let (mut head, ()) = request.into_parts();
     let limits = limits();
-    let origin = Origin {
-        peer: SocketAddr::from(([127, 0, 0, 1], 1)),
-        trusted: true,
-        scheme: "http",
-        worker: 0,
-    };
-    let mut exchange = Exchange::new(
-        origin,
-        Client::new(origin.peer.ip(), Vec::new()).begin(false),
-        clock::now(),
-        &head,
-    );
+    let origin = Origin { peer: SocketAddr::from(([127, 0, 0, 1], 1)), trusted: true, scheme: "http", worker: 0 };
+    let mut exchange =
+        Exchange::new(origin, Client::new(origin.peer.ip(), Vec::new()).begin(false), clock::now(), &head);
     if examine(&mut head, &mut exchange, &limits).is_err() {
         return;
     }
     assert!(head.headers.len() <= limits.max_headers);
     assert_ne!(head.method, http::Method::CONNECT);
     if head.uri.path() != "*" {
-        assert!(
-            head.uri.authority().is_none() && head.uri.scheme().is_none(),
-            "{}",
-            head.uri
-        );
+        assert!(head.uri.authority().is_none() && head.uri.scheme().is_none(), "{}", head.uri);
         assert_sound(head.uri.path());
         assert_eq!(exchange.target, head.uri);
     }
     if let Some(host) = &exchange.host {
         let text = host.to_str().expect("a host is text");
-        assert!(
-            !text.is_empty() && !text.contains(['@', '/', ' ', ',', '?', '#', '\\']),
-            "{text:?}"
-        );
+        assert!(!text.is_empty() && !text.contains(['@', '/', ' ', ',', '?', '#', '\\']), "{text:?}");
         assert_eq!(text, text.to_ascii_lowercase());
     }
 }
@@ -102,11 +80,7 @@ fn limits() -> Limits {
         max_header_bytes: 65536,
         header_read_timeout: Duration::ZERO,
         keep_alive_timeout: Duration::ZERO,
-        pace: Pace {
-            idle: Duration::ZERO,
-            min_rate: 0,
-            grace: Duration::ZERO,
-        },
+        pace: Pace { idle: Duration::ZERO, min_rate: 0, grace: Duration::ZERO },
         http2_max_streams: 1,
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Desk};
 use crate::base::body::Pace;
@@ -22,7 +23,7 @@ use crate::runtime::Live;
 use crate::runtime::build::{self, Tools};
 use crate::serve::Limits;
 use crate::serve::connection::Service;
-use crate::serve::listen::{self, Listener};
+use crate::serve::listen::{self, Accepting, Listener};
 use crate::serve::workers::{CodecRefusals, Workers};
 use crate::telemetry::access_log::{self, AccessLog};
 use crate::telemetry::names;
@@ -30,6 +31,8 @@ use crate::telemetry::recorder::Recorder;
 use crate::upstream;
 use crate::upstream::lookup::Lookup;
 
+/// How long the queue of a listener is emptied for at most when the gateway goes down.
+const LAST_CALL: Duration = Duration::from_secs(1);
 /// How often buffered access lines are handed over.
 const FLUSH: Duration = Duration::from_secs(1);
 /// Waiting for a body that is free before `min_body_rate` counts.
@@ -70,6 +73,7 @@ pub struct Running {
     admin: Option<SocketAddr>,
     draining: Arc<AtomicBool>,
     accepting: Vec<Task>,
+    closing: CancellationToken,
     workers: Arc<Workers>,
     lines: Option<Arc<Lines>>,
     delay: Duration,
@@ -93,45 +97,31 @@ impl Gateway {
         let tools = tools(config, count, &recorder, lines.clone(), &control);
         let live = Live::new(build::snapshot(config, &tools));
         let limits = Arc::new(limits(&config.server));
-        let services = (0..count)
-            .map(|worker| Service::new(live.clone(), limits.clone(), worker))
-            .collect();
-        let workers = Arc::new(Workers::start(
-            services,
-            &codec_refusals(&recorder),
-            config.server.shutdown_grace,
-        )?);
+        let services = (0..count).map(|worker| Service::new(live.clone(), limits.clone(), worker)).collect();
+        let workers = Arc::new(Workers::start(services, &codec_refusals(&recorder), config.server.shutdown_grace)?);
         let addresses: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
         let draining = Arc::new(AtomicBool::new(false));
-        let seats = listeners
-            .iter()
-            .map(|listener| (listener.address, listener.seats.clone()))
-            .collect();
-        let desk = Desk {
-            live,
-            recorder,
-            listeners: seats,
-            draining: draining.clone(),
-            started: clock::now(),
+        let seats = listeners.iter().map(|listener| (listener.address, listener.seats.clone())).collect();
+        let desk = Desk { live, recorder, listeners: seats, draining: draining.clone(), started: clock::now() };
+        let closing = CancellationToken::new();
+        let accepting =
+            Accepting { workers: workers.clone(), most: config.server.max_connections, closing: closing.clone() };
+        let accept = |listener: Listener| {
+            let labels = [&*listener.address.to_string(), "overloaded"];
+            let refused = desk.recorder.counter(names::CONNECTIONS_REFUSED, &labels);
+            tasks::spawn_on(control.handle(), listen::accept(listener, accepting.clone(), refused))
         };
-        let most = config.server.max_connections;
-        let accepting = listeners
-            .into_iter()
-            .map(|listener| tasks::spawn_on(control.handle(), listen::accept(listener, workers.clone(), most)))
-            .collect();
+        let accepting = listeners.into_iter().map(accept).collect();
         let admin_address = admin.as_ref().map(|listener| listener.address);
         let mut background = Vec::new();
         background.extend(admin.map(|listener| serve_admin(listener, Arc::new(desk), &control)));
-        background.extend(
-            lines
-                .clone()
-                .map(|lines| tasks::spawn_on(control.handle(), flush(lines))),
-        );
+        background.extend(lines.clone().map(|lines| tasks::spawn_on(control.handle(), flush(lines))));
         Ok(Running {
             addresses,
             admin: admin_address,
             draining,
             accepting,
+            closing,
             workers,
             lines,
             delay: config.server.shutdown_delay,
@@ -157,11 +147,23 @@ impl Running {
     pub fn shutdown(mut self) {
         self.draining.store(true, Ordering::Relaxed);
         std::thread::sleep(self.delay);
-        self.accepting.clear();
+        self.stop_accepting();
         self.workers.drain();
         if let Some(lines) = &self.lines {
             lines.flush();
         }
+    }
+}
+
+impl Running {
+    /// Closes the listeners, once what waits in their queues has been accepted.
+    fn stop_accepting(&mut self) {
+        self.closing.cancel();
+        let until = clock::now() + LAST_CALL;
+        while !self.accepting.iter().all(Task::is_finished) && clock::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.accepting.clear();
     }
 }
 
@@ -209,10 +211,9 @@ fn lines(target: &AccessTarget, workers: usize, recorder: &Recorder) -> Result<O
         AccessTarget::Off => return Ok(None),
         AccessTarget::Stdout => Box::new(io::stdout()),
         AccessTarget::Stderr => Box::new(io::stderr()),
-        AccessTarget::File(path) => access_log::open(path).map_err(|error| StartError::AccessLog {
-            path: path.display().to_string(),
-            error,
-        })?,
+        AccessTarget::File(path) => {
+            access_log::open(path).map_err(|error| StartError::AccessLog { path: path.display().to_string(), error })?
+        }
     };
     let log = AccessLog::start(workers, target, recorder.counter(names::ACCESS_LOG_DROPPED, &[]))?;
     Ok(Some(Arc::new(Lines::new(workers, log))))
@@ -227,10 +228,7 @@ fn tools(
 ) -> Tools {
     // Each hasher has keys of its own from the system's randomness.
     let seeds = (0..workers).map(|worker| RandomState::new().hash_one(worker));
-    let anchor = (
-        clock::now(),
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-    );
+    let anchor = (clock::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
     let upstream = upstream::Tools {
         control: control.handle().clone(),
         workers,
@@ -238,12 +236,7 @@ fn tools(
         dns: Arc::new(config.dns.clone()),
         lookup: Arc::new(Lookup::from_policy(&config.dns)),
     };
-    Tools {
-        recorder: recorder.clone(),
-        lines,
-        request_id: Arc::new(RequestId::new(seeds, anchor)),
-        upstream,
-    }
+    Tools { recorder: recorder.clone(), lines, request_id: Arc::new(RequestId::new(seeds, anchor)), upstream }
 }
 
 fn limits(server: &ServerConfig) -> Limits {
@@ -253,21 +246,14 @@ fn limits(server: &ServerConfig) -> Limits {
         max_header_bytes: server.max_header_bytes,
         header_read_timeout: server.header_read_timeout,
         keep_alive_timeout: server.keep_alive_timeout,
-        pace: Pace {
-            idle: server.body_idle_timeout,
-            min_rate: server.min_body_rate,
-            grace: BODY_GRACE,
-        },
+        pace: Pace { idle: server.body_idle_timeout, min_rate: server.min_body_rate, grace: BODY_GRACE },
         http2_max_streams: server.http2_max_streams,
     }
 }
 
 fn codec_refusals(recorder: &Recorder) -> CodecRefusals {
     let counter = |code| recorder.counter(names::REFUSALS, &["none", code, "enforce"]);
-    CodecRefusals {
-        malformed: counter("bad_request"),
-        too_large: counter("header_too_large"),
-    }
+    CodecRefusals { malformed: counter("bad_request"), too_large: counter("header_too_large") }
 }
 
 fn serve_admin(listener: Listener, desk: Arc<Desk>, control: &Runtime) -> Task {

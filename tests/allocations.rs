@@ -95,12 +95,7 @@ fn service(backend: SocketAddr, control: &tokio::runtime::Runtime) -> Arc<Servic
     let text = format!("[[routes]]\nprefix = \"/orders\"\nupstream = \"http://{backend}\"");
     let config = load::from_text(&text).unwrap().config;
     let recorder = Arc::new(Recorder::default());
-    let log = AccessLog::start(
-        1,
-        Box::new(io::sink()),
-        recorder.counter(names::ACCESS_LOG_DROPPED, &[]),
-    )
-    .unwrap();
+    let log = AccessLog::start(1, Box::new(io::sink()), recorder.counter(names::ACCESS_LOG_DROPPED, &[])).unwrap();
     let tools = Tools {
         lines: Some(Arc::new(Lines::new(1, log))),
         request_id: Arc::new(RequestId::new([1], (clock::now(), Duration::ZERO))),
@@ -120,11 +115,7 @@ fn service(backend: SocketAddr, control: &tokio::runtime::Runtime) -> Arc<Servic
         max_header_bytes: server.max_header_bytes,
         header_read_timeout: server.header_read_timeout,
         keep_alive_timeout: server.keep_alive_timeout,
-        pace: Pace {
-            idle: server.body_idle_timeout,
-            min_rate: server.min_body_rate,
-            grace: Duration::from_secs(5),
-        },
+        pace: Pace { idle: server.body_idle_timeout, min_rate: server.min_body_rate, grace: Duration::from_secs(5) },
         http2_max_streams: server.http2_max_streams,
     };
     Arc::new(Service::new(Live::new(snapshot(&config, &tools)), Arc::new(limits), 0))
@@ -132,16 +123,9 @@ fn service(backend: SocketAddr, control: &tokio::runtime::Runtime) -> Arc<Servic
 
 #[test]
 fn a_forwarded_request_stays_within_its_budget() {
-    let control = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
+    let control = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let service = service(backend(), &control);
-    let worker = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let worker = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (warmed, count, finished) = client(address);
@@ -171,15 +155,8 @@ fn a_forwarded_request_stays_within_its_budget() {
     });
     let hundredths = counted.count_total * 100 / COUNTED;
     let bytes = counted.bytes_total / COUNTED;
-    println!(
-        "{}.{:02} allocations and {bytes} bytes per forwarded request",
-        hundredths / 100,
-        hundredths % 100
-    );
+    println!("{}.{:02} allocations and {bytes} bytes per forwarded request", hundredths / 100, hundredths % 100);
     // Below one in a request are rare events, such as a timer that is set anew.
-    assert!(
-        counted.count_total / COUNTED <= BUDGET,
-        "more than {BUDGET} allocations per request"
-    );
+    assert!(counted.count_total / COUNTED <= BUDGET, "more than {BUDGET} allocations per request");
     assert!(bytes <= BYTES, "{bytes} bytes per request; the budget is {BYTES}");
 }

@@ -37,10 +37,7 @@ const FUNCTION: usize = 60;
 
 /// The statics there are, each with why it may be one.
 const STATICS: &[(&str, &str)] = &[
-    (
-        "src/config/schema.rs ROOT",
-        "made from the types alone: the same for everybody",
-    ),
+    ("src/config/schema.rs ROOT", "made from the types alone: the same for everybody"),
     ("src/config/schema.rs NAMES", "likewise"),
 ];
 
@@ -82,10 +79,7 @@ fn every_module_has_a_floor() {
 #[test]
 fn modules_only_look_down() {
     let mut complaints = Vec::new();
-    for source in own()
-        .iter()
-        .filter(|source| !["lib", "bin"].contains(&&*source.module()))
-    {
+    for source in own().iter().filter(|source| !["lib", "bin"].contains(&&*source.module())) {
         let from = source.module();
         for (line, path) in source.imports() {
             let to = path.split("::").next().unwrap_or_default().to_owned();
@@ -116,13 +110,7 @@ fn the_configuration_knows_settings_and_no_services() {
 #[test]
 fn only_the_top_floors_take_connections() {
     let taking = |source: &&Source| source.code.contains("TcpListener") && !LISTENERS.contains(&&*source.module());
-    none(
-        &own()
-            .iter()
-            .filter(taking)
-            .map(|source| source.path.clone())
-            .collect::<Vec<_>>(),
-    );
+    none(&own().iter().filter(taking).map(|source| source.path.clone()).collect::<Vec<_>>());
 }
 
 #[test]
@@ -146,10 +134,7 @@ fn functions_are_short() {
     for source in everything() {
         for (line, name, length) in source.functions() {
             if length > FUNCTION {
-                complaints.push(format!(
-                    "{}:{line}: `{name}` has {length} lines, at most {FUNCTION}",
-                    source.path
-                ));
+                complaints.push(format!("{}:{line}: `{name}` has {length} lines, at most {FUNCTION}", source.path));
             }
         }
     }
@@ -159,11 +144,7 @@ fn functions_are_short() {
 #[test]
 fn only_one_place_renders_refusals() {
     let rendering = |source: &&Source| source.uncommented.contains("application/problem+json");
-    let found: BTreeSet<String> = own()
-        .iter()
-        .filter(rendering)
-        .map(|source| source.path.clone())
-        .collect();
+    let found: BTreeSet<String> = own().iter().filter(rendering).map(|source| source.path.clone()).collect();
     let allowed = REFUSERS.iter().map(|(path, _)| (*path).to_owned()).collect();
     assert_eq!(found, allowed);
 }
@@ -172,25 +153,14 @@ fn only_one_place_renders_refusals() {
 fn only_one_place_spells_metrics() {
     let spelling =
         |source: &&Source| source.path != "src/telemetry/names.rs" && source.uncommented.contains("\"tollgate_");
-    none(
-        &own()
-            .iter()
-            .filter(spelling)
-            .map(|source| source.path.clone())
-            .collect::<Vec<_>>(),
-    );
+    none(&own().iter().filter(spelling).map(|source| source.path.clone()).collect::<Vec<_>>());
 }
 
 #[test]
 fn nothing_is_global() {
     let found: BTreeSet<String> = own()
         .iter()
-        .flat_map(|source| {
-            source
-                .statics()
-                .into_iter()
-                .map(|name| format!("{} {name}", source.path))
-        })
+        .flat_map(|source| source.statics().into_iter().map(|name| format!("{} {name}", source.path)))
         .collect();
     let allowed = STATICS.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(found, allowed);
@@ -199,28 +169,14 @@ fn nothing_is_global() {
 #[test]
 fn every_floor_is_in_the_documents() {
     let architecture = text("ARCHITECTURE.md");
-    let missing = FLOORS
-        .concat()
-        .into_iter()
-        .filter(|module| !architecture.contains(*module));
-    none(
-        &missing
-            .map(|module| format!("ARCHITECTURE.md does not name `{module}`"))
-            .collect::<Vec<_>>(),
-    );
+    let missing = FLOORS.concat().into_iter().filter(|module| !architecture.contains(*module));
+    none(&missing.map(|module| format!("ARCHITECTURE.md does not name `{module}`")).collect::<Vec<_>>());
 }
 
 #[test]
 fn no_word_is_left_that_does_not_belong() {
     // In two parts, so that this file does not have them.
-    let words = [
-        ("TO", "DO"),
-        ("FIX", "ME"),
-        ("XX", "X"),
-        ("/wo", "rk/"),
-        ("/ho", "me/"),
-        ("dbg", "!("),
-    ];
+    let words = [("TO", "DO"), ("FIX", "ME"), ("XX", "X"), ("/wo", "rk/"), ("/ho", "me/"), ("dbg", "!(")];
     let words: Vec<String> = words.iter().map(|(one, two)| format!("{one}{two}")).collect();
     let mut complaints = Vec::new();
     for (path, text) in files() {

@@ -8,11 +8,7 @@ use std::process::{Command, Output};
 const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/gateway.toml");
 
 fn tollgate(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_tollgate"))
-        .args(arguments)
-        .env_clear()
-        .output()
-        .unwrap()
+    Command::new(env!("CARGO_BIN_EXE_tollgate")).args(arguments).env_clear().output().unwrap()
 }
 
 fn out(output: &Output) -> String {
@@ -41,21 +37,14 @@ fn exit_codes_say_who_has_to_act() {
     assert_eq!(check(good, &["--no-such-flag"]).status.code(), Some(2));
     assert_eq!(check(good, &["--set", "server.workers"]).status.code(), Some(2));
     assert_eq!(tollgate(&[]).status.code(), Some(2));
-    assert_eq!(
-        tollgate(&["check", "--config", "/nowhere/gateway.toml"]).status.code(),
-        Some(3)
-    );
+    assert_eq!(tollgate(&["check", "--config", "/nowhere/gateway.toml"]).status.code(), Some(3));
 }
 
 #[test]
 fn problems_go_to_standard_error_without_colour() {
     let output = check("[server]\nport = 1\n", &[]);
     assert_eq!(out(&output), "");
-    assert!(
-        err(&output).starts_with("error: unknown key `port`\n --> "),
-        "{}",
-        err(&output)
-    );
+    assert!(err(&output).starts_with("error: unknown key `port`\n --> "), "{}", err(&output));
     assert!(err(&output).ends_with("gateway.toml: 1 problem\n"), "{}", err(&output));
     assert!(!err(&output).contains('\u{1b}'));
 }
@@ -74,11 +63,7 @@ fn flags_come_last_and_are_named() {
     assert!(out(&set("upstreams.orders.retry.attempts=0")).contains("\nattempts = 0\n"));
     let wrong = set("server.wrkers=7");
     assert_eq!(wrong.status.code(), Some(1));
-    assert!(
-        err(&wrong).contains(" --> flag --set: server.wrkers\n"),
-        "{}",
-        err(&wrong)
-    );
+    assert!(err(&wrong).contains(" --> flag --set: server.wrkers\n"), "{}", err(&wrong));
 }
 
 #[test]
@@ -117,11 +102,7 @@ fn schema_completions_and_man_pages_are_printed() {
     assert!(out(&tollgate(&["completions", "bash"])).contains("tollgate"));
     assert!(out(&tollgate(&["man"])).contains(".TH tollgate"));
     let folder = tempfile::tempdir().unwrap();
-    assert!(
-        tollgate(&["man", "--out", folder.path().to_str().unwrap()])
-            .status
-            .success()
-    );
+    assert!(tollgate(&["man", "--out", folder.path().to_str().unwrap()]).status.success());
     assert!(folder.path().join("tollgate-check.1").exists());
     assert_eq!(tollgate(&["man", "--out", "/nowhere/at/all"]).status.code(), Some(3));
 }

@@ -40,13 +40,8 @@ impl Case {
             }
         }
         let (kind, expected) = sections.pop().unwrap();
-        let variables = sections[0]
-            .1
-            .lines()
-            .filter_map(|line| line.strip_prefix("#! env ")?.split_once('='));
-        let environment = variables
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
+        let variables = sections[0].1.lines().filter_map(|line| line.strip_prefix("#! env ")?.split_once('='));
+        let environment = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let name = |title: String| title.strip_prefix("file ").unwrap_or(&title).to_owned();
         Self {
             environment,
@@ -123,10 +118,7 @@ fn files_with(extension: &str, folder: &str) -> Vec<PathBuf> {
 }
 
 fn loads(path: &Path) -> Loaded {
-    let input = Input {
-        file: path.to_owned(),
-        ..Input::default()
-    };
+    let input = Input { file: path.to_owned(), ..Input::default() };
     load(&input).unwrap_or_else(|error| panic!("{}\n{error}", path.display()))
 }
 
@@ -188,12 +180,7 @@ fn samples_in_the_documentation_load() {
         let text = fs::read_to_string(path).unwrap();
         for block in text.split("```toml\n").skip(1) {
             let block = block.split("```").next().unwrap();
-            assert!(
-                from_text(block).is_ok(),
-                "{}\n{block}{}",
-                path.display(),
-                from_text(block).unwrap_err()
-            );
+            assert!(from_text(block).is_ok(), "{}\n{block}{}", path.display(), from_text(block).unwrap_err());
         }
     }
 }
@@ -201,22 +188,11 @@ fn samples_in_the_documentation_load() {
 #[test]
 fn the_big_sample_names_every_key() {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/gateway.toml")).unwrap();
-    let forms = |key: &str| {
-        [
-            format!("{key} = "),
-            format!("[{key}]"),
-            format!("[{key}."),
-            format!(".{key}]"),
-        ]
-    };
+    let forms = |key: &str| [format!("{key} = "), format!("[{key}]"), format!("[{key}."), format!(".{key}]")];
     let schema: serde_json::Value = serde_json::from_str(&tollgate::config::schema::to_json()).unwrap();
     let mut tables: Vec<_> = schema["$defs"].as_object().unwrap().values().collect();
     tables.push(&schema);
-    for (key, _) in tables
-        .iter()
-        .filter_map(|table| table["properties"].as_object())
-        .flatten()
-    {
+    for (key, _) in tables.iter().filter_map(|table| table["properties"].as_object()).flatten() {
         let written = forms(key).iter().any(|form| text.contains(form));
         assert!(written, "config/gateway.toml does not show `{key}`");
     }

@@ -1,9 +1,5 @@
 //! Replays the corpus of the fuzz targets: what was found once is never lost again.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test ends with what it did not expect"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends with what it did not expect")]
 
 #[path = "../fuzz/checks.rs"]
 mod checks;

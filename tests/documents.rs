@@ -15,12 +15,7 @@ use tollgate::base::reject::Reason;
 use tollgate::telemetry::names::{self, Kind};
 
 /// Words that begin like metrics and are none: services of the sample stack.
-const NO_METRICS: &[&str] = &[
-    "tollgate_app",
-    "tollgate_gateway",
-    "tollgate_default",
-    "tollgate_inside",
-];
+const NO_METRICS: &[&str] = &["tollgate_app", "tollgate_gateway", "tollgate_default", "tollgate_inside"];
 
 /// A file of the repository.
 pub(crate) fn read(path: &str) -> String {
@@ -37,10 +32,7 @@ fn is_up_to_date(path: &str, text: &str) {
         fs::write(root().join(path), text).unwrap();
     }
     let written = fs::read_to_string(root().join(path)).unwrap_or_default();
-    assert!(
-        written == text,
-        "{path} is out of date: UPDATE=1 cargo test --test documents"
-    );
+    assert!(written == text, "{path} is out of date: UPDATE=1 cargo test --test documents");
 }
 
 /// Everything that people read, by path.
@@ -51,11 +43,7 @@ fn documents() -> Vec<(String, String)> {
     while let Some(path) = paths.pop() {
         let full = root().join(&path);
         if full.is_dir() {
-            paths.extend(
-                fs::read_dir(&full)
-                    .unwrap()
-                    .map(|entry| path.join(entry.unwrap().file_name())),
-            );
+            paths.extend(fs::read_dir(&full).unwrap().map(|entry| path.join(entry.unwrap().file_name())));
         } else if let Ok(text) = fs::read_to_string(&full) {
             found.push((path.display().to_string(), text));
         }
@@ -79,14 +67,7 @@ fn the_reference_of_metrics_is_up_to_date() {
             Kind::Histogram => "histogram",
         };
         let labels: Vec<String> = name.labels.iter().map(|label| format!("`{label}`")).collect();
-        writeln!(
-            text,
-            "| `{}` | {kind} | {} | {} |",
-            name.id,
-            labels.join(" "),
-            name.help
-        )
-        .unwrap();
+        writeln!(text, "| `{}` | {kind} | {} | {} |", name.id, labels.join(" "), name.help).unwrap();
     }
     is_up_to_date("docs/metrics.md", &text);
 }
@@ -102,16 +83,11 @@ fn no_document_names_a_metric_that_does_not_exist() {
         for (at, _) in text.match_indices("tollgate_") {
             let of_a_name = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
             let word: String = text[at..].chars().take_while(of_a_name).collect();
-            let family = ["_bucket", "_sum", "_count"]
-                .iter()
-                .find_map(|end| word.strip_suffix(end));
+            let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| word.strip_suffix(end));
             let exists = names::ALL
                 .iter()
                 .any(|name| name.id == word || name.kind == Kind::Histogram && family == Some(name.id));
-            assert!(
-                exists || NO_METRICS.contains(&&*word),
-                "{path}: there is no metric {word}"
-            );
+            assert!(exists || NO_METRICS.contains(&&*word), "{path}: there is no metric {word}");
         }
     }
 }
@@ -122,14 +98,7 @@ fn every_error_is_explained_as_it_is() {
     let rows: BTreeSet<String> = text
         .lines()
         .filter(|line| line.starts_with("| `"))
-        .map(|line| {
-            line.split('|')
-                .take(4)
-                .collect::<Vec<_>>()
-                .join("|")
-                .trim_end()
-                .to_owned()
-        })
+        .map(|line| line.split('|').take(4).collect::<Vec<_>>().join("|").trim_end().to_owned())
         .collect();
     let row = |reason: &Reason| {
         let facts = reason.facts();
@@ -145,10 +114,7 @@ fn links_between_documents_lead_somewhere() {
             let target = text[at + 2..].split(')').next().unwrap();
             let file = target.split('#').next().unwrap();
             let full = root().join(path).with_file_name(file);
-            assert!(
-                target.contains("://") || file.is_empty() || full.exists(),
-                "{path}: no {target}"
-            );
+            assert!(target.contains("://") || file.is_empty() || full.exists(), "{path}: no {target}");
         }
     }
 }

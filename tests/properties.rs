@@ -34,11 +34,7 @@ fn write(spelled: &[Spelled], way: impl Fn(&Spelled) -> (bool, bool)) -> Vec<u8>
     let mut out = vec![b'/'];
     for item in spelled {
         let (escaped, upper) = way(item);
-        let escaped = if RESERVED.contains(&item.byte) {
-            item.one.0
-        } else {
-            escaped
-        };
+        let escaped = if RESERVED.contains(&item.byte) { item.one.0 } else { escaped };
         match (escaped, upper) {
             (false, _) => out.push(item.byte),
             (true, true) => out.extend(format!("%{:02X}", item.byte).bytes()),
@@ -49,10 +45,7 @@ fn write(spelled: &[Spelled], way: impl Fn(&Spelled) -> (bool, bool)) -> Vec<u8>
 }
 
 fn header(names: &[&str]) -> HeaderMap {
-    names
-        .iter()
-        .map(|name| (HeaderName::try_from(*name).unwrap(), HeaderValue::from_static("x")))
-        .collect()
+    names.iter().map(|name| (HeaderName::try_from(*name).unwrap(), HeaderValue::from_static("x"))).collect()
 }
 
 proptest! {

@@ -28,10 +28,6 @@ pub async fn readyz(State(desk): State<Arc<Desk>>) -> (StatusCode, Json<Readines
     let waiting = snapshot.upstreams().iter().filter(|upstream| !upstream.is_ready());
     reasons.extend(waiting.map(|upstream| format!("upstream {} has no DNS answer yet", upstream.name)));
     let ready = reasons.is_empty();
-    let status = if ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, reasons }))
 }

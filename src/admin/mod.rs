@@ -4,6 +4,7 @@ pub mod health;
 pub mod status;
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -33,6 +34,8 @@ use crate::telemetry::recorder::{Recorder, open_family};
 const CONNECTIONS: usize = 256;
 /// Time for a request head, and for a whole answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// After this a connection has to be made anew, whatever it is doing: nobody keeps a place by reading nothing.
+const LIFETIME: Duration = Duration::from_secs(300);
 /// Bytes in a request body.
 const BODY: usize = 64 * 1024;
 
@@ -68,14 +71,8 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
         .layer(RequestBodyLimitLayer::new(BODY))
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, PATIENCE))
-        .layer(SetResponseHeaderLayer::if_not_present(
-            CACHE_CONTROL,
-            HeaderValue::from_static("no-store"),
-        ))
-        .layer(SetResponseHeaderLayer::if_not_present(
-            X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ))
+        .layer(SetResponseHeaderLayer::if_not_present(CACHE_CONTROL, HeaderValue::from_static("no-store")))
+        .layer(SetResponseHeaderLayer::if_not_present(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
         .layer(CatchPanicLayer::new())
         .with_state(desk)
 }
@@ -89,16 +86,20 @@ async fn metrics(State(desk): State<Arc<Desk>>) -> impl IntoResponse {
     let upstreams: Vec<_> = snapshot.upstreams().iter().map(|upstream| upstream.status()).collect();
     upstreams.iter().for_each(|upstream| upstream.measure(&desk.recorder));
     let mut page = desk.recorder.render();
-    open_family(&mut page, names::ENDPOINT_REQUESTS);
-    upstreams.iter().for_each(|upstream| upstream.render(&mut page));
+    let mut samples = String::new();
+    upstreams.iter().for_each(|upstream| upstream.render(&mut samples));
+    if !samples.is_empty() {
+        open_family(&mut page, names::ENDPOINT_REQUESTS);
+        page.push_str(&samples);
+    }
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page)
 }
 
 /// Serves the pages until it is dropped.
 pub async fn serve(listener: TcpListener, router: Router) {
-    let mut builder = Builder::new(TokioExecutor::new());
+    // HTTP/1.1 only: to find out which version is spoken takes a byte, and nothing limits the time until it comes.
+    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-    builder.http2().timer(TokioTimer::new());
     let connections = Group::default();
     loop {
         let accepted = listener.accept().await;
@@ -112,7 +113,12 @@ pub async fn serve(listener: TcpListener, router: Router) {
         let service = TowerToHyperService::new(router.clone());
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         connections.spawn(async move {
-            let _ = connection.await; // an operator who leaves is no event
+            let mut connection = pin!(connection);
+            // An operator who leaves is no event.
+            if tokio::time::timeout(LIFETIME, connection.as_mut()).await.is_err() {
+                connection.as_mut().graceful_shutdown();
+                let _ = tokio::time::timeout(PATIENCE, connection).await;
+            }
         });
     }
 }

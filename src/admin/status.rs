@@ -46,10 +46,7 @@ pub async fn status(State(desk): State<Arc<Desk>>) -> Json<Status> {
         uptime_seconds: clock::now().saturating_duration_since(desk.started).as_secs(),
         draining: desk.is_draining(),
         listeners: listeners
-            .map(|(address, seats)| ListenerStatus {
-                address: *address,
-                connections: seats.taken(),
-            })
+            .map(|(address, seats)| ListenerStatus { address: *address, connections: seats.taken() })
             .collect(),
         routes: snapshot.routes().to_vec(),
         upstreams: snapshot.upstreams().iter().map(|upstream| upstream.status()).collect(),

@@ -112,12 +112,14 @@ impl Client {
         (phase, self.at(self.since.load(Ordering::Relaxed)))
     }
 
+    /// Whether it speaks HTTP/2: many requests on one connection, and a way to say which of them were not seen.
+    pub fn is_multiplexed(&self) -> bool {
+        self.multiplexed.load(Ordering::Relaxed)
+    }
+
     /// Since when the client has not been reading what is there for it.
     pub fn stalled_since(&self) -> Option<Instant> {
-        self.stalled
-            .load(Ordering::Relaxed)
-            .checked_sub(1)
-            .map(|millis| self.at(millis))
+        self.stalled.load(Ordering::Relaxed).checked_sub(1).map(|millis| self.at(millis))
     }
 
     /// Whether the codec may be answering of its own accord: it speaks HTTP/1, and no request is in flight.
@@ -138,12 +140,8 @@ impl Client {
 
     /// Leaves an interim response (RFC 9110 §15.2) to be written before anything else.
     pub fn push_interim(&self, status: StatusCode, headers: &HeaderMap) {
-        let mut text = format!(
-            "HTTP/1.1 {} {}\r\n",
-            status.as_u16(),
-            status.canonical_reason().unwrap_or("")
-        )
-        .into_bytes();
+        let mut text =
+            format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or("")).into_bytes();
         for (name, value) in headers {
             text.extend_from_slice(name.as_str().as_bytes());
             text.extend_from_slice(b": ");
@@ -151,10 +149,7 @@ impl Client {
             text.extend_from_slice(b"\r\n");
         }
         text.extend_from_slice(b"\r\n");
-        self.interim
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend_from_slice(&text);
+        self.interim.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&text);
         self.has_interim.store(true, Ordering::Release);
     }
 
@@ -164,9 +159,7 @@ impl Client {
             return None;
         }
         self.has_interim.store(false, Ordering::Release);
-        Some(std::mem::take(
-            &mut *self.interim.lock().unwrap_or_else(PoisonError::into_inner),
-        ))
+        Some(std::mem::take(&mut *self.interim.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// The peer's address, as fields say it.

@@ -175,9 +175,7 @@ impl Exchange {
 
     /// Bytes of the request body that arrived.
     pub fn bytes_in(&self) -> u64 {
-        self.body_in
-            .as_ref()
-            .map_or(0, |meter| meter.bytes.load(Ordering::Relaxed))
+        self.body_in.as_ref().map_or(0, |meter| meter.bytes.load(Ordering::Relaxed))
     }
 }
 
@@ -213,19 +211,9 @@ mod tests {
 
     fn exchange() -> Exchange {
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        let origin = Origin {
-            peer,
-            trusted: false,
-            scheme: "http",
-            worker: 0,
-        };
+        let origin = Origin { peer, trusted: false, scheme: "http", worker: 0 };
         let (head, ()) = http::Request::new(()).into_parts();
-        Exchange::new(
-            origin,
-            Client::new(origin.peer.ip(), Vec::new()).begin(false),
-            clock::now(),
-            &head,
-        )
+        Exchange::new(origin, Client::new(origin.peer.ip(), Vec::new()).begin(false), clock::now(), &head)
     }
 
     #[test]

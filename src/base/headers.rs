@@ -132,10 +132,7 @@ pub fn remove_surveyed(headers: &mut HeaderMap, survey: &Survey) {
 /// The fields that the sender's `Connection` lines name, without those that may never be taken away.
 fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
     let lines = headers.get_all(CONNECTION);
-    let tokens = lines
-        .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','));
+    let tokens = lines.iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
     tokens
         .filter_map(|token| HeaderName::from_bytes(token.trim().as_bytes()).ok())
         .filter(|name| !NEVER_HOP_BY_HOP.contains(&name.as_str()))
@@ -172,11 +169,7 @@ fn remove_look_alikes(headers: &mut HeaderMap) {
 /// Whether a list-valued field holds this token, case-insensitively, parameters ignored.
 pub fn has_token(value: &HeaderValue, token: &str) -> bool {
     value.to_str().is_ok_and(|text| {
-        text.split(',').any(|item| {
-            item.split(';')
-                .next()
-                .is_some_and(|name| name.trim().eq_ignore_ascii_case(token))
-        })
+        text.split(',').any(|item| item.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(token)))
     })
 }
 
@@ -184,14 +177,9 @@ pub fn has_token(value: &HeaderValue, token: &str) -> bool {
 /// that would follow could not be looked at (RFC 9113 §3.1 has deprecated it).
 pub fn requested_upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let protocol = headers.get(UPGRADE)?;
-    let announced = headers
-        .get_all(CONNECTION)
-        .iter()
-        .any(|line| has_token(line, "upgrade"));
+    let announced = headers.get_all(CONNECTION).iter().any(|line| has_token(line, "upgrade"));
     let single = headers.get_all(UPGRADE).iter().nth(1).is_none();
-    let plain = protocol
-        .to_str()
-        .is_ok_and(|text| !text.contains(',') && !text.trim().eq_ignore_ascii_case("h2c"));
+    let plain = protocol.to_str().is_ok_and(|text| !text.contains(',') && !text.trim().eq_ignore_ascii_case("h2c"));
     (announced && single && plain).then(|| protocol.clone())
 }
 
@@ -227,18 +215,13 @@ fn forwarding_hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     };
     let lines: Vec<&HeaderValue> = headers.get_all(name).iter().collect();
     let texts = lines.into_iter().rev().map(|line| line.to_str().unwrap_or_default());
-    texts
-        .flat_map(|text| text.rsplit(','))
-        .map(|element| node(element).and_then(node_address))
-        .collect()
+    texts.flat_map(|text| text.rsplit(',')).map(|element| node(element).and_then(node_address)).collect()
 }
 
 /// The `for` parameter of one element of `Forwarded` (RFC 7239 §4).
 fn forwarded_for(element: &str) -> Option<&str> {
     let mut pairs = element.split(';').filter_map(|pair| pair.split_once('='));
-    pairs
-        .find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))
-        .map(|(_, value)| value)
+    pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for")).map(|(_, value)| value)
 }
 
 /// The address of a node, which may be quoted, bracketed and have a port (RFC 7239 §6).
@@ -271,14 +254,7 @@ pub struct Hop<'a> {
 /// whether anybody says anything.
 pub fn set_forwarding(headers: &mut HeaderMap, hop: &Hop<'_>, present: bool) {
     if present && !hop.trusted {
-        for name in [
-            X_FORWARDED_FOR,
-            X_FORWARDED_PROTO,
-            X_FORWARDED_HOST,
-            X_FORWARDED_PREFIX,
-            FORWARDED,
-            X_REAL_IP,
-        ] {
+        for name in [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_FORWARDED_PREFIX, FORWARDED, X_REAL_IP] {
             headers.remove(name);
         }
     }

@@ -33,15 +33,9 @@ fn everything_that_ends_at_this_hop_goes() {
         ("accept", "*/*"),
     ]);
     remove_hop_by_hop(&mut map);
-    let left: Vec<_> = map
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
-        .collect();
+    let left: Vec<_> = map.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
     assert_eq!(left.len(), 2, "{left:?}");
-    assert!(
-        left.contains(&("accept", "*/*")) && left.contains(&("te", "trailers")),
-        "{left:?}"
-    );
+    assert!(left.contains(&("accept", "*/*")) && left.contains(&("te", "trailers")), "{left:?}");
 }
 
 #[test]
@@ -67,29 +61,17 @@ fn look_alikes_of_managed_names_go_and_other_underscores_stay() {
 #[test]
 fn an_upgrade_needs_its_connection_option_and_is_never_h2c() {
     let asked = |pairs| requested_upgrade(&headers(pairs));
-    assert_eq!(
-        asked(&[("upgrade", "websocket"), ("connection", "keep-alive, Upgrade")]).unwrap(),
-        "websocket"
-    );
+    assert_eq!(asked(&[("upgrade", "websocket"), ("connection", "keep-alive, Upgrade")]).unwrap(), "websocket");
     assert_eq!(asked(&[("upgrade", "websocket")]), None);
-    assert_eq!(
-        asked(&[("upgrade", "h2c"), ("connection", "upgrade, http2-settings")]),
-        None
-    );
+    assert_eq!(asked(&[("upgrade", "h2c"), ("connection", "upgrade, http2-settings")]), None);
     assert_eq!(asked(&[("upgrade", "websocket, h2c"), ("connection", "upgrade")]), None);
-    assert_eq!(
-        asked(&[("upgrade", "websocket"), ("upgrade", "h2c"), ("connection", "upgrade")]),
-        None
-    );
+    assert_eq!(asked(&[("upgrade", "websocket"), ("upgrade", "h2c"), ("connection", "upgrade")]), None);
 }
 
 #[test]
 fn an_untrusted_peer_is_the_client_whatever_it_says() {
     let map = headers(&[("x-forwarded-for", "1.1.1.1"), ("forwarded", "for=2.2.2.2")]);
-    assert_eq!(
-        client_address(ip("9.9.9.9"), &map, &nets(&["10.0.0.0/8"])),
-        ip("9.9.9.9")
-    );
+    assert_eq!(client_address(ip("9.9.9.9"), &map, &nets(&["10.0.0.0/8"])), ip("9.9.9.9"));
     assert_eq!(client_address(ip("9.9.9.9"), &map, &[]), ip("9.9.9.9"));
 }
 
@@ -98,38 +80,18 @@ fn trusted_hops_are_walked_from_the_right() {
     let trusted = nets(&["10.0.0.0/8", "::1/128"]);
     for (lines, expected) in [
         (&[("x-forwarded-for", "6.6.6.6, 1.1.1.1, 10.0.0.2")][..], "1.1.1.1"),
-        (
-            &[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "1.1.1.1")],
-            "1.1.1.1",
-        ),
+        (&[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "1.1.1.1")], "1.1.1.1"),
         (&[("x-forwarded-for", "10.0.0.3, 10.0.0.2")], "10.0.0.3"),
         (&[("x-forwarded-for", "6.6.6.6, garbage, 10.0.0.2")], "10.0.0.2"),
         (&[("x-forwarded-for", "")], "10.0.0.1"),
-        (
-            &[(
-                "forwarded",
-                "for=6.6.6.6, for=\"[2001:db8::1]:99\";proto=https, for=10.0.0.2",
-            )],
-            "2001:db8::1",
-        ),
+        (&[("forwarded", "for=6.6.6.6, for=\"[2001:db8::1]:99\";proto=https, for=10.0.0.2")], "2001:db8::1"),
         (&[("forwarded", "for=1.1.1.1:80")], "1.1.1.1"),
         (&[("forwarded", "for=_hidden")], "10.0.0.1"),
-        (
-            &[("x-forwarded-for", "1.1.1.1"), ("forwarded", "for=2.2.2.2")],
-            "1.1.1.1",
-        ),
+        (&[("x-forwarded-for", "1.1.1.1"), ("forwarded", "for=2.2.2.2")], "1.1.1.1"),
     ] {
-        assert_eq!(
-            client_address(ip("10.0.0.1"), &headers(lines), &trusted),
-            ip(expected),
-            "{lines:?}"
-        );
+        assert_eq!(client_address(ip("10.0.0.1"), &headers(lines), &trusted), ip(expected), "{lines:?}");
     }
-    let mapped = client_address(
-        ip("::ffff:10.0.0.1"),
-        &headers(&[("x-forwarded-for", "1.1.1.1")]),
-        &trusted,
-    );
+    let mapped = client_address(ip("::ffff:10.0.0.1"), &headers(&[("x-forwarded-for", "1.1.1.1")]), &trusted);
     assert_eq!(mapped, ip("1.1.1.1"));
 }
 
@@ -145,12 +107,7 @@ fn forwarding_fields_replace_what_an_untrusted_peer_says() {
         ("x-real-ip", "6.6.6.6"),
         ("via", "1.0 before"),
     ]);
-    let hop = Hop {
-        peer: &HeaderValue::from_static("9.9.9.9"),
-        trusted: false,
-        scheme: "http",
-        host: Some(&host),
-    };
+    let hop = Hop { peer: &HeaderValue::from_static("9.9.9.9"), trusted: false, scheme: "http", host: Some(&host) };
     set_forwarding(&mut map, &hop, true);
     assert_eq!(map["x-forwarded-for"], "9.9.9.9");
     assert_eq!(map["x-forwarded-proto"], "http");
@@ -158,10 +115,7 @@ fn forwarding_fields_replace_what_an_untrusted_peer_says() {
     assert!(
         !map.contains_key("forwarded") && !map.contains_key("x-real-ip") && !map.contains_key("x-forwarded-prefix")
     );
-    assert_eq!(
-        map.get_all("via").iter().collect::<Vec<_>>(),
-        ["1.0 before", "1.1 tollgate"]
-    );
+    assert_eq!(map.get_all("via").iter().collect::<Vec<_>>(), ["1.0 before", "1.1 tollgate"]);
 }
 
 #[test]
@@ -173,21 +127,10 @@ fn forwarding_fields_extend_what_a_trusted_peer_says() {
         ("x-forwarded-host", "outer.example"),
         ("forwarded", "for=1.1.1.1"),
     ]);
-    let hop = Hop {
-        peer: &HeaderValue::from_static("::1"),
-        trusted: true,
-        scheme: "http",
-        host: Some(&host),
-    };
+    let hop = Hop { peer: &HeaderValue::from_static("::1"), trusted: true, scheme: "http", host: Some(&host) };
     set_forwarding(&mut map, &hop, true);
-    assert_eq!(
-        map.get_all("x-forwarded-for").iter().collect::<Vec<_>>(),
-        ["1.1.1.1", "::1"]
-    );
+    assert_eq!(map.get_all("x-forwarded-for").iter().collect::<Vec<_>>(), ["1.1.1.1", "::1"]);
     assert_eq!(map["x-forwarded-proto"], "https");
     assert_eq!(map["x-forwarded-host"], "outer.example");
-    assert_eq!(
-        map.get_all("forwarded").iter().nth(1).unwrap(),
-        "for=\"[::1]\";proto=http"
-    );
+    assert_eq!(map.get_all("forwarded").iter().nth(1).unwrap(), "for=\"[::1]\";proto=http");
 }

@@ -47,25 +47,16 @@ pub fn canonical(raw: &str) -> Result<Canonical<'_>, PathError> {
         return Err(PathError::NotAbsolute);
     }
     if is_plain(bytes) {
-        return Ok(Canonical {
-            path: Cow::Borrowed(raw),
-            ambiguous: false,
-        });
+        return Ok(Canonical { path: Cow::Borrowed(raw), ambiguous: false });
     }
     let path = resolve(&unescape(bytes)?)?;
     let ambiguous = is_ambiguous(path.as_bytes());
-    Ok(Canonical {
-        path: Cow::Owned(path),
-        ambiguous,
-    })
+    Ok(Canonical { path: Cow::Owned(path), ambiguous })
 }
 
 /// Whether `path` is `prefix` or lies below it, on a segment boundary. Both canonical.
 pub fn is_below(path: &str, prefix: &str) -> bool {
-    prefix == "/"
-        || path
-            .strip_prefix(prefix)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    prefix == "/" || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// `path` without `prefix`, which it lies below; never empty.
@@ -93,10 +84,7 @@ fn is_plain(bytes: &[u8]) -> bool {
 
 /// What no path has unescaped (RFC 3986 §3.3), though many send it.
 const fn never_plain(byte: u8) -> bool {
-    matches!(
-        byte,
-        b'"' | b'#' | b'<' | b'>' | b'[' | b']' | b'^' | b'`' | b'{' | b'|' | b'}'
-    )
+    matches!(byte, b'"' | b'#' | b'<' | b'>' | b'[' | b']' | b'^' | b'`' | b'{' | b'|' | b'}')
 }
 
 /// Decodes the escapes of unreserved characters, escapes what a path never has plain, and refuses what nobody should send.
@@ -128,13 +116,11 @@ fn unescape(bytes: &[u8]) -> Result<String, PathError> {
 
 /// Looks at the finished path, not at the raw one: `%25%32%66` only becomes `%252f` by decoding.
 fn is_ambiguous(path: &[u8]) -> bool {
-    (0..path.len())
-        .filter(|&at| path[at] == b'%')
-        .any(|at| match hex_pair(path, at + 1) {
-            Some(b'/' | b'\\') => true,
-            Some(b'%') => hex_pair(path, at + 3).is_some(),
-            _ => false,
-        })
+    (0..path.len()).filter(|&at| path[at] == b'%').any(|at| match hex_pair(path, at + 1) {
+        Some(b'/' | b'\\') => true,
+        Some(b'%') => hex_pair(path, at + 3).is_some(),
+        _ => false,
+    })
 }
 
 /// Drops empty and dot segments (RFC 3986 §5.2.4), but refuses to leave the root.

@@ -74,31 +74,17 @@ impl Reason {
     pub const fn facts(self) -> Facts {
         let (status, code, title) = match self {
             Self::NoRoute => (StatusCode::NOT_FOUND, "no_route", "No route"),
-            Self::MethodNotAllowed => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
-                "Method not allowed",
-            ),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed"),
             Self::BadRequest => (StatusCode::BAD_REQUEST, "bad_request", "Bad request"),
-            Self::HeaderTooLarge => (
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "header_too_large",
-                "Request head too large",
-            ),
-            Self::BodyTooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body_too_large",
-                "Request body too large",
-            ),
+            Self::HeaderTooLarge => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header_too_large", "Request head too large")
+            }
+            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "Request body too large"),
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body_timeout", "Request body too slow"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
             Self::NoEndpoints => (StatusCode::SERVICE_UNAVAILABLE, "no_endpoints", "No endpoints"),
             Self::UpstreamConnect => (StatusCode::BAD_GATEWAY, "upstream_connect", "Upstream unreachable"),
-            Self::UpstreamReset => (
-                StatusCode::BAD_GATEWAY,
-                "upstream_reset",
-                "Upstream closed the connection",
-            ),
+            Self::UpstreamReset => (StatusCode::BAD_GATEWAY, "upstream_reset", "Upstream closed the connection"),
             Self::UpstreamProtocol => (StatusCode::BAD_GATEWAY, "upstream_protocol", "Upstream answered badly"),
             Self::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "Upstream timed out"),
             Self::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", "Deadline exceeded"),
@@ -124,12 +110,7 @@ pub struct Reject {
 impl Reject {
     /// A refusal with the text that the client reads.
     pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            reason,
-            detail: detail.into(),
-            cause: None,
-            fields: Vec::new(),
-        }
+        Self { reason, detail: detail.into(), cause: None, fields: Vec::new() }
     }
 
     /// Adds what only the log says.

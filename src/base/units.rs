@@ -82,10 +82,7 @@ impl UnitError {
             Self::UnknownUnit(unit)
                 if matches!(unit.to_ascii_uppercase().as_str(), "K" | "KB" | "M" | "MB" | "G" | "GB") =>
             {
-                format!(
-                    "sizes count in powers of 1024: write `{}iB`",
-                    unit[..1].to_ascii_uppercase()
-                )
+                format!("sizes count in powers of 1024: write `{}iB`", unit[..1].to_ascii_uppercase())
             }
             Self::NoUnit(number) => {
                 let unit = example.trim_start_matches(|c: char| c.is_ascii_digit());
@@ -149,16 +146,12 @@ fn split(text: &str) -> Result<(&str, &str), UnitError> {
 }
 
 fn scale(text: &str, digits: &str, unit: &str, units: Units) -> Result<u64, UnitError> {
-    let (_, factor) = units
-        .iter()
-        .find(|(name, _)| *name == unit)
-        .ok_or_else(|| UnitError::UnknownUnit(unit.to_owned()))?;
+    let (_, factor) =
+        units.iter().find(|(name, _)| *name == unit).ok_or_else(|| UnitError::UnknownUnit(unit.to_owned()))?;
     let number = digits.parse::<u64>().ok();
     let scaled = number.and_then(|number| number.checked_mul(*factor));
     // TOML integers end here, and the value has to come back from the effective configuration.
-    scaled
-        .filter(|scaled| i64::try_from(*scaled).is_ok())
-        .ok_or_else(|| UnitError::TooLarge(text.to_owned()))
+    scaled.filter(|scaled| i64::try_from(*scaled).is_ok()).ok_or_else(|| UnitError::TooLarge(text.to_owned()))
 }
 
 fn largest(value: u64, units: Units) -> String {
@@ -205,14 +198,8 @@ mod tests {
         assert_eq!(refused("10m"), "`m` is not a unit here");
         assert_eq!(refused("99999999999999999999s"), "`99999999999999999999s` is too large");
         assert_eq!(refused("9000h"), "`9000h` is too large");
-        assert_eq!(
-            "1MB".parse::<Size>().unwrap_err().hint("1MiB"),
-            "sizes count in powers of 1024: write `MiB`"
-        );
+        assert_eq!("1MB".parse::<Size>().unwrap_err().hint("1MiB"), "sizes count in powers of 1024: write `MiB`");
         assert_eq!("1é".parse::<Size>().unwrap_err().to_string(), "`é` is not a unit here");
-        assert_eq!(
-            "1KiB".parse::<ByteRate>().unwrap_err().to_string(),
-            "`1KiB` is not a rate"
-        );
+        assert_eq!("1KiB".parse::<ByteRate>().unwrap_err().to_string(), "`1KiB` is not a rate");
     }
 }

@@ -80,9 +80,7 @@ fn server(server: &ServerSettings, findings: &mut Findings) -> ServerConfig {
     let list = KeyPath::dotted("server.listen");
     for (at, address) in listen.iter().enumerate() {
         // Port 0 is another port each time.
-        let same = listen[..at]
-            .iter()
-            .position(|earlier| earlier == address && address.port() != 0);
+        let same = listen[..at].iter().position(|earlier| earlier == address && address.port() != 0);
         if let Some(first) = same {
             let fault = Fault::new(format!("`{address}` is listed twice"));
             findings.clash(&list.index(at), fault, &list.index(first), "listed here already");
@@ -108,12 +106,7 @@ fn server(server: &ServerSettings, findings: &mut Findings) -> ServerConfig {
 
 fn admin(admin: &AdminSettings, server: &ServerConfig, context: &Context, findings: &mut Findings) -> AdminConfig {
     let listen = admin.listen.0.0;
-    let shared = listen.and_then(|address| {
-        server
-            .listen
-            .iter()
-            .position(|one| *one == address && address.port() != 0)
-    });
+    let shared = listen.and_then(|address| server.listen.iter().position(|one| *one == address && address.port() != 0));
     if let Some(at) = shared {
         let fault =
             Fault::new("the operators' listener has an address of the clients'").hint("give it a port of its own");
@@ -148,9 +141,5 @@ fn dns(dns: &DnsSettings, findings: &mut Findings) -> DnsPolicy {
 }
 
 fn log(log: &LogSettings) -> LogConfig {
-    LogConfig {
-        level: log.level.0,
-        format: log.format.0,
-        access: log.access.0.clone(),
-    }
+    LogConfig { level: log.level.0, format: log.format.0, access: log.access.0.clone() }
 }

@@ -25,9 +25,7 @@ impl From<&Config> for ConfigFile {
             admin: (&config.admin).into(),
             dns: (&config.dns).into(),
             log: (&config.log).into(),
-            upstreams: upstreams
-                .map(|policy| (policy.name.clone(), policy.as_ref().into()))
-                .collect(),
+            upstreams: upstreams.map(|policy| (policy.name.clone(), policy.as_ref().into())).collect(),
             routes: config.routes.iter().map(Into::into).collect(),
         }
     }
@@ -57,10 +55,7 @@ impl From<&ServerConfig> for ServerSettings {
 impl From<&AdminConfig> for AdminSettings {
     fn from(admin: &AdminConfig) -> Self {
         let masked = |secret: &crate::base::secret::Secret| Text(SecretText::Literal(secret.to_string()));
-        Self {
-            listen: Text(AdminListen(admin.listen)),
-            token: admin.token.as_ref().map(masked),
-        }
+        Self { listen: Text(AdminListen(admin.listen)), token: admin.token.as_ref().map(masked) }
     }
 }
 
@@ -80,28 +75,16 @@ impl From<&DnsPolicy> for DnsSettings {
 
 impl From<&LogConfig> for LogSettings {
     fn from(log: &LogConfig) -> Self {
-        Self {
-            level: Text(log.level),
-            format: Text(log.format),
-            access: Text(log.access.clone()),
-        }
+        Self { level: Text(log.level), format: Text(log.format), access: Text(log.access.clone()) }
     }
 }
 
 impl From<&UpstreamPolicy> for UpstreamSettings {
     fn from(policy: &UpstreamPolicy) -> Self {
         let (dns, addresses) = match &policy.discovery {
-            Discovery::Dns { name, port } => (
-                Some(Text(DnsTarget {
-                    name: name.clone(),
-                    port: *port,
-                })),
-                None,
-            ),
+            Discovery::Dns { name, port } => (Some(Text(DnsTarget { name: name.clone(), port: *port })), None),
             Discovery::Addresses(list) => {
-                let written = list
-                    .iter()
-                    .map(|entry| AddressSettings::new(entry.address, entry.weight));
+                let written = list.iter().map(|entry| AddressSettings::new(entry.address, entry.weight));
                 (None, Some(written.collect()))
             }
         };
@@ -116,9 +99,7 @@ impl From<&UpstreamPolicy> for UpstreamSettings {
             max_idle: policy.max_idle,
             drain_timeout: Text(policy.drain_timeout),
             host_header: Text(policy.host_header.clone()),
-            retry: RetrySettings {
-                attempts: policy.retry_attempts,
-            },
+            retry: RetrySettings { attempts: policy.retry_attempts },
         }
     }
 }
@@ -136,9 +117,7 @@ impl From<&RouteConfig> for RouteSettings {
             path,
             hosts: Text::list(&route.hosts),
             methods: Text::list(&route.methods),
-            headers: headers
-                .map(|(name, value)| (name.to_string(), Text(value.clone())))
-                .collect(),
+            headers: headers.map(|(name, value)| (name.to_string(), Text(value.clone()))).collect(),
             query: route.query.iter().cloned().collect(),
             upstream: Some(Text(Target::Named(route.upstream.clone()))),
             strip_prefix: route.strip_prefix,

@@ -18,11 +18,7 @@ pub(super) struct Findings<'a> {
 impl<'a> Findings<'a> {
     /// Those that were found while reading, to begin with.
     pub(super) fn new(sources: &'a Sources, problems: Vec<Problem>) -> Self {
-        Self {
-            sources,
-            problems,
-            broken: BTreeSet::new(),
-        }
+        Self { sources, problems, broken: BTreeSet::new() }
     }
 
     /// Reports a value.
@@ -55,9 +51,7 @@ impl<'a> Findings<'a> {
 
     /// Whether the value, something that it is in, or something in it could not be read.
     pub(super) fn is_broken(&self, path: &KeyPath) -> bool {
-        self.broken
-            .iter()
-            .any(|broken| broken.is_within(path) || path.is_within(broken))
+        self.broken.iter().any(|broken| broken.is_within(path) || path.is_within(broken))
     }
 
     /// Whether the environment sets the value.

@@ -41,14 +41,10 @@ fn unreachable_routes(config: &Config, findings: &mut Findings) {
         if covers.iter().all(Option::is_some) {
             let (PathMatch::Prefix(path) | PathMatch::Exact(path)) = &config.routes[route].path;
             let other = &config.routes[*first].name;
-            let fault = Fault::new(format!(
-                "no request for `{path}` ever gets here: the route `{other}` takes them all"
-            ))
-            .hint("take it away, or give it more conditions");
-            let (here, there) = (
-                KeyPath::dotted("routes").index(route),
-                KeyPath::dotted("routes").index(*first),
-            );
+            let fault =
+                Fault::new(format!("no request for `{path}` ever gets here: the route `{other}` takes them all"))
+                    .hint("take it away, or give it more conditions");
+            let (here, there) = (KeyPath::dotted("routes").index(route), KeyPath::dotted("routes").index(*first));
             findings.warn("unreachable-route", &here, fault, Some((&there, "matched before")));
         }
     }
@@ -59,12 +55,7 @@ fn unused_upstreams(config: &Config, findings: &mut Findings) {
     for policy in &config.upstreams {
         if config.routes.iter().all(|route| route.upstream != policy.name) {
             let fault = Fault::new(format!("no route uses the upstream `{}`", policy.name));
-            findings.warn(
-                "unused-upstream",
-                &KeyPath::dotted("upstreams").key(&policy.name),
-                fault,
-                None,
-            );
+            findings.warn("unused-upstream", &KeyPath::dotted("upstreams").key(&policy.name), fault, None);
         }
     }
 }
@@ -82,19 +73,10 @@ fn open_admin(config: &Config, findings: &mut Findings) {
 /// `trusts-everybody`: any client may say who it is.
 fn trust_in_everybody(config: &Config, findings: &mut Findings) {
     let proxies = &config.server.trusted_proxies;
-    for (at, _) in proxies
-        .iter()
-        .enumerate()
-        .filter(|(_, network)| network.prefix_len() == 0)
-    {
+    for (at, _) in proxies.iter().enumerate().filter(|(_, network)| network.prefix_len() == 0) {
         let fault = Fault::new("every client is a trusted proxy: any of them can forge X-Forwarded-For")
             .hint("name the networks of your own proxies");
-        findings.warn(
-            "trusts-everybody",
-            &KeyPath::dotted("server.trusted_proxies").index(at),
-            fault,
-            None,
-        );
+        findings.warn("trusts-everybody", &KeyPath::dotted("server.trusted_proxies").index(at), fault, None);
     }
 }
 

@@ -90,10 +90,7 @@ pub fn load(input: &Input) -> Result<Loaded, LoadError> {
     files.extend(conf_d(&input.file)?);
     let read = |path: &PathBuf| match fs::read(path) {
         Ok(bytes) => Ok((path.display().to_string(), bytes)),
-        Err(error) => Err(LoadError::Unreadable {
-            path: path.clone(),
-            error,
-        }),
+        Err(error) => Err(LoadError::Unreadable { path: path.clone(), error }),
     };
     let texts = files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let mut loaded = assemble(&texts, input)?;
@@ -103,19 +100,14 @@ pub fn load(input: &Input) -> Result<Loaded, LoadError> {
 
 /// Checks a configuration that is a text: no file, no environment.
 pub fn from_text(text: &str) -> Result<Loaded, Report> {
-    assemble(
-        &[("configuration".to_owned(), text.as_bytes().to_vec())],
-        &Input::default(),
-    )
+    assemble(&[("configuration".to_owned(), text.as_bytes().to_vec())], &Input::default())
 }
 
 impl Environment {
     /// The environment of the process, without what is not UTF-8. The one place that reads it.
     pub fn of_process() -> Self {
         let pairs = std::env::vars_os();
-        pairs
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect()
+        pairs.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
     }
 
     /// The value of a variable.
@@ -150,10 +142,7 @@ impl fmt::Debug for Override {
 /// The files of `conf.d` beside the file, in name order.
 fn conf_d(file: &Path) -> Result<Vec<PathBuf>, LoadError> {
     let folder = file.with_file_name("conf.d");
-    let unreadable = |error| LoadError::Unreadable {
-        path: folder.clone(),
-        error,
-    };
+    let unreadable = |error| LoadError::Unreadable { path: folder.clone(), error };
     let entries = match fs::read_dir(&folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.map_err(unreadable)?,
@@ -181,14 +170,8 @@ fn assemble(texts: &[(String, Vec<u8>)], input: &Input) -> Result<Loaded, Report
         unread |= tables.is_none();
         if let Some(tables) = tables {
             let (appended, merged): (Dict, Dict) = tables.into_iter().partition(|(key, _)| key == toml::APPENDED);
-            routes += appended
-                .values()
-                .filter_map(Value::as_array)
-                .map(<[Value]>::len)
-                .sum::<usize>();
-            figment = figment
-                .merge(Layer::new(name, merged))
-                .admerge(Layer::new(name, appended));
+            routes += appended.values().filter_map(Value::as_array).map(<[Value]>::len).sum::<usize>();
+            figment = figment.merge(Layer::new(name, merged)).admerge(Layer::new(name, appended));
         }
     }
     if unread {
@@ -203,10 +186,7 @@ fn assemble(texts: &[(String, Vec<u8>)], input: &Input) -> Result<Loaded, Report
     let mut findings = Findings::new(&sources, problems);
     let root = KeyPath::root();
     let pruned = walk::check(merged, schema::root(), &root, &mut findings).unwrap_or_else(|| Value::from(Dict::new()));
-    let context = Context {
-        environment: &input.environment,
-        folder: input.file.parent().unwrap_or(Path::new("")),
-    };
+    let context = Context { environment: &input.environment, folder: input.file.parent().unwrap_or(Path::new("")) };
     let file = pruned.deserialize::<ConfigFile>();
     let file = file.map_err(|error| Report::new(vec![from_figment(&error, &sources)]))?;
     let config = check::check(&file, &context, &mut findings);
@@ -214,11 +194,7 @@ fn assemble(texts: &[(String, Vec<u8>)], input: &Input) -> Result<Loaded, Report
         return Err(findings.report());
     }
     lint::lint(&config, &file, &mut findings);
-    Ok(Loaded {
-        config,
-        warnings: findings.report(),
-        files: context.secret_files(&file),
-    })
+    Ok(Loaded { config, warnings: findings.report(), files: context.secret_files(&file) })
 }
 
 /// What figment itself refuses. The walk leaves nothing to refuse, so this says where the two disagree.

@@ -159,10 +159,7 @@ impl Default for ServerConfig {
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self {
-            listen: Some(SocketAddr::from(([127, 0, 0, 1], 9901))),
-            token: None,
-        }
+        Self { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9901))), token: None }
     }
 }
 

@@ -35,10 +35,7 @@ pub fn entries(routes: &[RouteConfig]) -> Vec<Entry<'_>> {
         if config.hosts.is_empty() {
             entries.push(Entry { route, host: None });
         }
-        entries.extend(config.hosts.iter().map(|host| Entry {
-            route,
-            host: Some(host),
-        }));
+        entries.extend(config.hosts.iter().map(|host| Entry { route, host: Some(host) }));
     }
     entries.sort_by_cached_key(|entry| {
         let config = &routes[entry.route];
@@ -47,12 +44,7 @@ pub fn entries(routes: &[RouteConfig]) -> Vec<Entry<'_>> {
             PathMatch::Prefix(path) => (false, path),
         };
         let conditions = usize::from(!config.methods.is_empty()) + config.headers.len() + config.query.len();
-        (
-            (!exact, Reverse(path.len()), path.clone()),
-            host_rank(entry.host),
-            Reverse(conditions),
-            entry.route,
-        )
+        ((!exact, Reverse(path.len()), path.clone()), host_rank(entry.host), Reverse(conditions), entry.route)
     });
     entries
 }
@@ -133,9 +125,7 @@ mod tests {
     use crate::config::load::from_text;
 
     fn order(routes: &str) -> Vec<String> {
-        let text = routes
-            .replace("R ", "[[routes]]\nupstream = 'http://u:1'\n")
-            .replace("; ", "\n");
+        let text = routes.replace("R ", "[[routes]]\nupstream = 'http://u:1'\n").replace("; ", "\n");
         let config = from_text(&text).unwrap().config;
         let order = matching_order(&config.routes);
         order.into_iter().map(|at| config.routes[at].name.clone()).collect()
@@ -154,10 +144,7 @@ mod tests {
              R name = 'deep'; prefix = '/a/b'\n\
              R name = 'exact'; path = '/a'\n",
         );
-        assert_eq!(
-            order,
-            ["exact", "deep", "host", "wild", "wilder", "more", "get", "any", "rest"]
-        );
+        assert_eq!(order, ["exact", "deep", "host", "wild", "wilder", "more", "get", "any", "rest"]);
     }
 
     #[test]

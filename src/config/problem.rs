@@ -121,14 +121,7 @@ impl std::error::Error for Report {}
 impl Problem {
     /// An error at this place.
     pub fn error(path: KeyPath, fault: Fault, place: Place) -> Self {
-        Self {
-            severity: Severity::Error,
-            rule: None,
-            path,
-            fault,
-            place,
-            related: None,
-        }
+        Self { severity: Severity::Error, rule: None, path, fault, place, related: None }
     }
 
     /// The problem for people: some lines, the last of them ended.
@@ -141,8 +134,7 @@ impl Problem {
         let title = style.paint(&format!("1;{colour}"), &format!("{word}{rule}"));
         let mut out = format!("{title}: {}\n", style.paint("1", &visible(&self.fault.what)));
         let margin = self.margin();
-        self.place
-            .render(&mut out, style, margin, colour, &self.path.to_string());
+        self.place.render(&mut out, style, margin, colour, &self.path.to_string());
         if let Some((what, place)) = &self.related {
             place.render(&mut out, style, margin, "34", what);
         }
@@ -193,18 +185,10 @@ impl Place {
         if let Self::File { line, excerpt, .. } = self {
             let number = style.paint("34", &format!("{line:>margin$}"));
             let carets = "^".repeat(excerpt.end - excerpt.start);
-            let under = style.paint(
-                &format!("1;{colour}"),
-                format!("{carets} {}", visible(label)).trim_end(),
-            );
+            let under = style.paint(&format!("1;{colour}"), format!("{carets} {}", visible(label)).trim_end());
             out.push_str(&format!("{:margin$} {bar}\n", ""));
             out.push_str(format!("{number} {bar} {}", excerpt.text).trim_end());
-            out.push_str(&format!(
-                "\n{:margin$} {bar} {:start$}{under}\n",
-                "",
-                "",
-                start = excerpt.start
-            ));
+            out.push_str(&format!("\n{:margin$} {bar} {:start$}{under}\n", "", "", start = excerpt.start));
         }
     }
 }
@@ -222,11 +206,7 @@ impl Excerpt {
         let from = self.start.saturating_sub(LEAD).min(length - WIDTH);
         let text: String = self.text.chars().skip(from).take(WIDTH).collect();
         let start = self.start - from;
-        Self {
-            text,
-            start,
-            end: (self.end - from).clamp(start + 1, WIDTH.max(start + 1)),
-        }
+        Self { text, start, end: (self.end - from).clamp(start + 1, WIDTH.max(start + 1)) }
     }
 }
 
@@ -259,11 +239,7 @@ mod tests {
 
     #[test]
     fn long_lines_are_cut_around_what_is_meant() {
-        let excerpt = Excerpt {
-            text: "x".repeat(1000),
-            start: 500,
-            end: 900,
-        };
+        let excerpt = Excerpt { text: "x".repeat(1000), start: 500, end: 900 };
         let short = excerpt.shortened();
         assert_eq!((short.text.len(), short.start, short.end), (100, 40, 100));
     }
@@ -282,10 +258,6 @@ mod tests {
             problem.render(Style::Plain),
             "warning[a-rule]: `\u{fffd}[2J` is bad\n --> variable A\u{fffd}B: a.b\n  = help: do\u{fffd}not\n"
         );
-        assert!(
-            problem
-                .render(Style::Colour)
-                .starts_with("\u{1b}[1;33mwarning[a-rule]\u{1b}[0m: ")
-        );
+        assert!(problem.render(Style::Colour).starts_with("\u{1b}[1;33mwarning[a-rule]\u{1b}[0m: "));
     }
 }

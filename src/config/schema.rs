@@ -33,9 +33,7 @@ pub fn root() -> Shape {
 
 /// The shape of the value at this path, which goes through tables only.
 pub fn at(path: &KeyPath) -> Option<Shape> {
-    path.keys()?.into_iter().try_fold(root(), |shape, key| {
-        shape.property(key).or_else(|| shape.any_property())
-    })
+    path.keys()?.into_iter().try_fold(root(), |shape, key| shape.property(key).or_else(|| shape.any_property()))
 }
 
 /// The names of all keys that hold secrets.
@@ -85,9 +83,7 @@ impl Shape {
     /// The keys of this table.
     pub fn keys(self) -> Vec<&'static str> {
         let properties = self.0.get("properties").and_then(Value::as_object);
-        properties
-            .map(|map| map.keys().map(String::as_str).collect())
-            .unwrap_or_default()
+        properties.map(|map| map.keys().map(String::as_str).collect()).unwrap_or_default()
     }
 
     /// The keys that must be there.
@@ -126,9 +122,7 @@ impl Shape {
     }
 
     fn texts(self, name: &str) -> Vec<&'static str> {
-        self.list(name)
-            .map(|list| list.iter().filter_map(Value::as_str).collect())
-            .unwrap_or_default()
+        self.list(name).map(|list| list.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
     }
 }
 
@@ -189,10 +183,7 @@ mod tests {
         each(&ROOT, &mut |object| {
             let shown = serde_json::to_string(object).unwrap();
             match object.get("type").and_then(Value::as_str) {
-                Some("integer") => assert!(
-                    object.contains_key("minimum") && object.contains_key("maximum"),
-                    "{shown}"
-                ),
+                Some("integer") => assert!(object.contains_key("minimum") && object.contains_key("maximum"), "{shown}"),
                 Some("string") => {
                     if let Some(Value::String(format)) = object.get("format") {
                         assert!(Format::named(format).is_some(), "{shown}");
@@ -227,11 +218,7 @@ mod tests {
     #[test]
     fn shapes_are_found_by_path() {
         assert!(at(&KeyPath::dotted("server.workers")).unwrap().takes("integer"));
-        assert!(
-            at(&KeyPath::dotted("upstreams.orders.retry.attempts"))
-                .unwrap()
-                .takes("integer")
-        );
+        assert!(at(&KeyPath::dotted("upstreams.orders.retry.attempts")).unwrap().takes("integer"));
         assert!(at(&KeyPath::dotted("server.wrkers")).is_none());
     }
 }

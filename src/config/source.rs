@@ -77,10 +77,7 @@ impl Sources {
     /// The path as the files spell it: variables of the environment are in upper case and have no `-`, names may
     /// be in lower case and have some.
     pub(super) fn spelled(&self, path: &KeyPath) -> KeyPath {
-        let plain = |path: &KeyPath| {
-            path.keys()
-                .map(|keys| keys.iter().map(|key| plain(key)).collect::<Vec<_>>())
-        };
+        let plain = |path: &KeyPath| path.keys().map(|keys| keys.iter().map(|key| plain(key)).collect::<Vec<_>>());
         let mut known = self.marks.keys().filter(|known| known.depth() == path.depth());
         match known.find(|known| plain(known) == plain(path)) {
             Some(known) => known.clone(),
@@ -139,11 +136,7 @@ impl Sources {
 impl Source {
     /// A file of this name and text.
     pub(super) fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            text: text.into(),
-            hidden: Vec::new(),
-        }
+        Self { name: name.into(), text: text.into(), hidden: Vec::new() }
     }
 
     /// The line that begins at `start`, fit to be printed, and where in it the span is.
@@ -190,9 +183,7 @@ mod tests {
         let file = sources.add(Source::new("a.toml", text));
         sources.hide(file, hidden);
         match sources.in_file(file, span) {
-            Place::File {
-                line, column, excerpt, ..
-            } => (line, column, excerpt),
+            Place::File { line, column, excerpt, .. } => (line, column, excerpt),
             other => panic!("{other:?}"),
         }
     }
@@ -207,10 +198,7 @@ mod tests {
     #[test]
     fn what_is_hidden_stays_hidden() {
         let (_, _, excerpt) = excerpt("{ token = 'hunter2', x = 1 }", 21..22, 10..19);
-        assert_eq!(
-            (excerpt.text.as_str(), excerpt.start, excerpt.end),
-            ("{ token = ***, x = 1 }", 15, 16)
-        );
+        assert_eq!((excerpt.text.as_str(), excerpt.start, excerpt.end), ("{ token = ***, x = 1 }", 15, 16));
     }
 
     #[test]

@@ -98,10 +98,7 @@ pub const FORMATS: &[Format] = &[
 
 impl Format {
     const fn of<T: Syntax>() -> Self {
-        Self {
-            name: T::FORMAT,
-            check: |text| T::parse(text).map(|value| value.measure()),
-        }
+        Self { name: T::FORMAT, check: |text| T::parse(text).map(|value| value.measure()) }
     }
 
     /// The format of this name.
@@ -118,10 +115,7 @@ impl Format {
 impl Fault {
     /// A fault without a hint.
     pub fn new(what: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            hint: None,
-        }
+        Self { what: what.into(), hint: None }
     }
 
     /// The same with a way out.
@@ -253,11 +247,7 @@ mod tests {
     #[test]
     fn formats_have_different_names() {
         for (at, format) in FORMATS.iter().enumerate() {
-            assert!(
-                FORMATS[..at].iter().all(|other| other.name != format.name),
-                "{}",
-                format.name
-            );
+            assert!(FORMATS[..at].iter().all(|other| other.name != format.name), "{}", format.name);
         }
     }
 }

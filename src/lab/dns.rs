@@ -41,15 +41,8 @@ impl NameServer {
         let (udp, tcp) = bind_both(address).await?;
         let address = udp.local_addr()?;
         let zone = Arc::new(Shared::default());
-        let tasks = [
-            tasks::spawn(serve_udp(udp, Arc::clone(&zone))),
-            tasks::spawn(serve_tcp(tcp, Arc::clone(&zone))),
-        ];
-        Ok(Self {
-            address,
-            zone,
-            _tasks: tasks,
-        })
+        let tasks = [tasks::spawn(serve_udp(udp, Arc::clone(&zone))), tasks::spawn(serve_tcp(tcp, Arc::clone(&zone)))];
+        Ok(Self { address, zone, _tasks: tasks })
     }
 
     /// Where it listens.

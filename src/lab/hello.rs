@@ -50,10 +50,8 @@ pub fn router(identity: &str) -> Router {
 
 /// What arrived, as JSON; a field that came twice is listed twice.
 async fn echo(method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let fields: Vec<_> = headers
-        .iter()
-        .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes())))
-        .collect();
+    let fields: Vec<_> =
+        headers.iter().map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes()))).collect();
     Json(json!({
         "method": method.as_str(),
         "path": uri.path(),
@@ -72,10 +70,7 @@ async fn delay(Path(ms): Path<u64>) -> String {
 
 /// Answers with the final status asked for: 1xx only announce one, and there is none above 599.
 async fn status(Path(code): Path<u16>) -> StatusCode {
-    StatusCode::from_u16(code)
-        .ok()
-        .filter(|_| (200..600).contains(&code))
-        .unwrap_or(StatusCode::BAD_REQUEST)
+    StatusCode::from_u16(code).ok().filter(|_| (200..600).contains(&code)).unwrap_or(StatusCode::BAD_REQUEST)
 }
 
 /// Server-sent events, numbered from 1, the first at once.
@@ -86,13 +81,7 @@ async fn events(Path(count): Path<u32>) -> impl IntoResponse {
         }
         Ok::<_, Infallible>(format!("data: {n}\n\n"))
     });
-    (
-        [
-            (header::CONTENT_TYPE, "text/event-stream"),
-            (header::CACHE_CONTROL, "no-cache"),
-        ],
-        Body::from_stream(events),
-    )
+    ([(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")], Body::from_stream(events))
 }
 
 #[cfg(test)]
@@ -103,15 +92,8 @@ mod tests {
     use super::*;
 
     async fn ask(method: &str, uri: &str, body: &str) -> (StatusCode, HeaderMap, String) {
-        let request = http::Request::builder()
-            .method(method)
-            .uri(uri)
-            .header("x-a", "1")
-            .header("x-a", "2");
-        let response = router("me")
-            .oneshot(request.body(Body::from(body.to_owned())).unwrap())
-            .await
-            .unwrap();
+        let request = http::Request::builder().method(method).uri(uri).header("x-a", "1").header("x-a", "2");
+        let response = router("me").oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap();
         let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         (head.status, head.headers, String::from_utf8(body.to_vec()).unwrap())

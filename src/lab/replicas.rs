@@ -53,14 +53,7 @@ impl<P: Fn(&[IpAddr])> Replicas<P> {
     pub async fn start(options: ReplicaOptions, count: usize, publish: P) -> io::Result<Self> {
         let port = options.port;
         let (running, leaving) = (Vec::new(), JoinSet::new());
-        let mut replicas = Self {
-            options,
-            port,
-            publish,
-            running,
-            leaving,
-            last: 0,
-        };
+        let mut replicas = Self { options, port, publish, running, leaving, last: 0 };
         replicas.scale(count).await?;
         Ok(replicas)
     }
@@ -173,18 +166,9 @@ mod tests {
     }
 
     async fn ask(address: IpAddr, port: u16, path: &str, requests: u64) -> Report {
-        let target = format!("http://{}{path}", SocketAddr::new(address, port))
-            .parse()
-            .unwrap();
+        let target = format!("http://{}{path}", SocketAddr::new(address, port)).parse().unwrap();
         let timeout = Duration::from_secs(30);
-        probe::run(&Options {
-            target,
-            requests,
-            connections: 1,
-            headers: HeaderMap::new(),
-            timeout,
-        })
-        .await
+        probe::run(&Options { target, requests, connections: 1, headers: HeaderMap::new(), timeout }).await
     }
 
     #[tokio::test]
@@ -230,10 +214,7 @@ mod tests {
     /// Begins an event stream and returns when its first event is there.
     async fn start_stream(address: IpAddr, port: u16) -> TcpStream {
         let mut stream = TcpStream::connect((address, port)).await.unwrap();
-        stream
-            .write_all(b"GET /stream/3 HTTP/1.1\r\nhost: app\r\nconnection: close\r\n\r\n")
-            .await
-            .unwrap();
+        stream.write_all(b"GET /stream/3 HTTP/1.1\r\nhost: app\r\nconnection: close\r\n\r\n").await.unwrap();
         stream.readable().await.unwrap();
         stream
     }

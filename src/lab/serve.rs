@@ -53,10 +53,7 @@ async fn connection(stream: TcpStream, app: App, closing: CancellationToken) {
     // What fails here is the client's doing: it left, or spoke something else. There is nobody to tell.
     let _ = stream.set_nodelay(true);
     let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_READ_TIMEOUT);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app)));
     tokio::select! {
         _ = serving.as_mut() => return,

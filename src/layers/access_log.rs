@@ -31,10 +31,7 @@ struct Stamp {
 impl Lines {
     /// Lines of this many workers, to this target.
     pub fn new(workers: usize, target: Target) -> Self {
-        Self {
-            target,
-            seconds: (0..workers.max(1)).map(|_| Mutex::default()).collect(),
-        }
+        Self { target, seconds: (0..workers.max(1)).map(|_| Mutex::default()).collect() }
     }
 
     /// Hands over whatever is buffered.
@@ -50,10 +47,7 @@ impl Lines {
         if stamp.second != now.as_secs() || stamp.text.is_empty() {
             let second = i64::try_from(now.as_secs()).unwrap_or_default();
             let text = jiff::Timestamp::from_second(second).unwrap_or_default().to_string();
-            *stamp = Stamp {
-                second: now.as_secs(),
-                text: text.trim_end_matches('Z').to_owned(),
-            };
+            *stamp = Stamp { second: now.as_secs(), text: text.trim_end_matches('Z').to_owned() };
         }
         line.extend_from_slice(stamp.text.as_bytes());
         let _ = write!(line, ".{:03}Z", now.subsec_millis());
@@ -89,11 +83,7 @@ fn write_request(line: &mut Vec<u8>, exchange: &Exchange) {
         push_query(line, query);
     }
     line.push(b'"');
-    field(
-        line,
-        "route",
-        Some(exchange.route.as_deref().unwrap_or("none").as_bytes()),
-    );
+    field(line, "route", Some(exchange.route.as_deref().unwrap_or("none").as_bytes()));
 }
 
 fn write_answer(line: &mut Vec<u8>, exchange: &Exchange, took: Duration) {
@@ -278,25 +268,16 @@ mod tests {
 
     #[test]
     fn query_values_are_left_out() {
-        assert_eq!(
-            text(|line| push_query(line, "a=1&token=secret&flag&b=")),
-            "?a=***&token=***&***&b=***"
-        );
+        assert_eq!(text(|line| push_query(line, "a=1&token=secret&flag&b=")), "?a=***&token=***&***&b=***");
     }
 
     #[test]
     fn numbers_and_addresses_are_written_as_usual() {
         assert_eq!(text(|line| push_decimal(line, 0)), "0");
         assert_eq!(text(|line| push_decimal(line, u64::MAX)), u64::MAX.to_string());
-        assert_eq!(
-            text(|line| push_address(line, "127.0.0.1:80".parse().unwrap())),
-            "127.0.0.1:80"
-        );
+        assert_eq!(text(|line| push_address(line, "127.0.0.1:80".parse().unwrap())), "127.0.0.1:80");
         assert_eq!(text(|line| push_address(line, "[::1]:80".parse().unwrap())), "[::1]:80");
         assert_eq!(text(|line| push_ip(line, "::ffff:1.2.3.4".parse().unwrap())), "1.2.3.4");
-        assert_eq!(
-            text(|line| millis(line, "x", Duration::from_micros(1_002_003))),
-            ",\"x\":1002.003"
-        );
+        assert_eq!(text(|line| millis(line, "x", Duration::from_micros(1_002_003))), ",\"x\":1002.003");
     }
 }

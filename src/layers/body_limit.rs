@@ -15,11 +15,7 @@ impl Gate for BodyLimit {
     type Pass = ();
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
-        let announced = request
-            .head
-            .headers
-            .get(CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse().ok());
+        let announced = request.head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         if announced.is_some_and(|length: u64| length > self.0) {
             return Err(too_large());
         }
@@ -30,8 +26,5 @@ impl Gate for BodyLimit {
 
 /// The refusal, wherever the excess is found.
 pub fn too_large() -> Reject {
-    Reject::new(
-        Reason::BodyTooLarge,
-        "the request body is larger than this route allows",
-    )
+    Reject::new(Reason::BodyTooLarge, "the request body is larger than this route allows")
 }

@@ -35,10 +35,7 @@ impl<G, S> Layer<S> for GateLayer<G> {
     type Service = Gated<G, S>;
 
     fn layer(&self, inner: S) -> Gated<G, S> {
-        Gated {
-            gate: self.0.clone(),
-            inner,
-        }
+        Gated { gate: self.0.clone(), inner }
     }
 }
 
@@ -51,10 +48,7 @@ pub struct Gated<G, S> {
 
 impl<G, S: Clone> Clone for Gated<G, S> {
     fn clone(&self) -> Self {
-        Self {
-            gate: self.gate.clone(),
-            inner: self.inner.clone(),
-        }
+        Self { gate: self.gate.clone(), inner: self.inner.clone() }
     }
 }
 
@@ -76,22 +70,12 @@ where
             Some(gate) => match gate.check(&mut request) {
                 Ok(pass) => Some((gate.clone(), pass)),
                 Err(reject) => {
-                    let refused = Some(Refused {
-                        reject: Box::new(reject),
-                        exchange: request.exchange,
-                    });
-                    return GateFuture {
-                        state: State::Stopped { refused },
-                    };
+                    let refused = Some(Refused { reject: Box::new(reject), exchange: request.exchange });
+                    return GateFuture { state: State::Stopped { refused } };
                 }
             },
         };
-        GateFuture {
-            state: State::Running {
-                inner: self.inner.call(request),
-                after,
-            },
-        }
+        GateFuture { state: State::Running { inner: self.inner.call(request), after } }
     }
 }
 

@@ -16,9 +16,7 @@ use crate::telemetry::names;
 use crate::telemetry::recorder::Recorder;
 
 /// Methods with a label of their own; whatever else clients invent is `OTHER`.
-const METHODS: [&str; 10] = [
-    "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "OTHER",
-];
+const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "OTHER"];
 /// Statuses whose handles are kept; the others are looked up when they occur.
 const STATUSES: [u16; 32] = [
     101, 200, 201, 202, 203, 204, 206, 207, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 408, 409, 410, 412,
@@ -55,23 +53,13 @@ impl RouteMetrics {
     fn count(&self, method: &Method, status: u16, took: Duration) {
         self.in_flight.decrement(1.0);
         self.duration.record(took);
-        let method = METHODS
-            .iter()
-            .position(|name| *name == method.as_str())
-            .unwrap_or(METHODS.len() - 1);
+        let method = METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(METHODS.len() - 1);
         let lookup = || {
-            let status = if status == 0 {
-                "none".to_owned()
-            } else {
-                status.to_string()
-            };
-            self.recorder
-                .counter(names::REQUESTS, &[&self.route, METHODS[method], &status])
+            let status = if status == 0 { "none".to_owned() } else { status.to_string() };
+            self.recorder.counter(names::REQUESTS, &[&self.route, METHODS[method], &status])
         };
         match STATUSES.binary_search(&status) {
-            Ok(index) => self.requests[method].get_or_init(Default::default)[index]
-                .get_or_init(lookup)
-                .increment(1),
+            Ok(index) => self.requests[method].get_or_init(Default::default)[index].get_or_init(lookup).increment(1),
             Err(_) => lookup().increment(1),
         }
     }
@@ -82,9 +70,7 @@ impl Observer for RouteMetrics {
         let took = exchange.ended.saturating_duration_since(exchange.started);
         self.count(&exchange.method, exchange.answer.status, took);
         if let Some(reason) = exchange.answer.reason {
-            self.recorder
-                .counter(names::REFUSALS, &[&self.route, reason.facts().code, "enforce"])
-                .increment(1);
+            self.recorder.counter(names::REFUSALS, &[&self.route, reason.facts().code, "enforce"]).increment(1);
         }
     }
 }

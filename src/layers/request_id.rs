@@ -28,13 +28,7 @@ impl RequestId {
     /// Ids for the requests of as many workers as there are seeds. `anchor` is one moment, as the monotonic clock says
     /// it and as time since the epoch.
     pub fn new(seeds: impl IntoIterator<Item = u64>, anchor: (Instant, Duration)) -> Self {
-        Self {
-            anchor,
-            randomness: seeds
-                .into_iter()
-                .map(|seed| Mutex::new(fastrand::Rng::with_seed(seed)))
-                .collect(),
-        }
+        Self { anchor, randomness: seeds.into_iter().map(|seed| Mutex::new(fastrand::Rng::with_seed(seed))).collect() }
     }
 
     /// A new id.
@@ -53,9 +47,7 @@ impl Gate for RequestId {
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
         let brought = request.head.headers.get(X_REQUEST_ID);
-        let brought = brought
-            .filter(|id| request.exchange.origin.trusted && is_sound(id))
-            .cloned();
+        let brought = brought.filter(|id| request.exchange.origin.trusted && is_sound(id)).cloned();
         let id = brought.or_else(|| {
             let (moment, epoch) = self.anchor;
             let now = epoch + request.exchange.started.saturating_duration_since(moment);

@@ -66,11 +66,7 @@ pub fn snapshot(config: &Config, tools: &Tools) -> Snapshot {
     let in_order: Vec<Built<'_>> = entries(&config.routes)
         .into_iter()
         .filter_map(|Entry { route, host }| {
-            Some(Built {
-                config: config.routes.get(route)?,
-                host,
-                route: routes.get(route)?.clone()?,
-            })
+            Some(Built { config: config.routes.get(route)?, host, route: routes.get(route)?.clone()? })
         })
         .collect();
     let unmatched = unmatched_stack(tools);
@@ -101,10 +97,7 @@ fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Upstream>, tool
         PathMatch::Prefix(prefix) if config.strip_prefix => Some(prefix.clone()),
         _ => None,
     };
-    let rewrite = Rewrite {
-        strip_prefix: prefix,
-        template: config.rewrite.clone(),
-    };
+    let rewrite = Rewrite { strip_prefix: prefix, template: config.rewrite.clone() };
     let policies = Policies {
         path_guard: (config.encoded_slashes == EncodedSlashes::Reject).then(|| Arc::new(PathGuard)),
         deadline: (!config.timeout.is_zero()).then(|| Arc::new(Deadline(config.timeout))),
@@ -142,10 +135,7 @@ fn common_policies(name: &Arc<str>, tools: &Tools) -> Policies {
 fn router(routes: &[Built<'_>], host: Option<&HostMatch>, unmatched: &Stack<Answerer>) -> Router {
     let here: Vec<&Built<'_>> = routes.iter().filter(|built| covers_host(built.host, host)).collect();
     let mount = |covered: &dyn Fn(&PathMatch) -> bool| {
-        let taking = here
-            .iter()
-            .filter(|built| covered(&built.config.path))
-            .map(|built| built.route.clone());
+        let taking = here.iter().filter(|built| covered(&built.config.path)).map(|built| built.route.clone());
         Mount::new(taking.collect(), unmatched.clone())
     };
     let paths: BTreeSet<&str> = here.iter().map(|built| text(&built.config.path)).collect();

@@ -64,17 +64,13 @@ impl Route {
 
     fn meets_conditions(&self, head: &http::request::Parts) -> bool {
         let has = |pair: &str, (name, value): &(String, String)| {
-            pair.split_once('=')
-                .map_or(pair == name && value.is_empty(), |(n, v)| n == name && v == value)
+            pair.split_once('=').map_or(pair == name && value.is_empty(), |(n, v)| n == name && v == value)
         };
-        self.headers
-            .iter()
-            .all(|(name, value)| head.headers.get_all(name).iter().any(|sent| sent == value))
-            && self.query.iter().all(|wanted| {
-                head.uri
-                    .query()
-                    .is_some_and(|query| query.split('&').any(|pair| has(pair, wanted)))
-            })
+        self.headers.iter().all(|(name, value)| head.headers.get_all(name).iter().any(|sent| sent == value))
+            && self
+                .query
+                .iter()
+                .all(|wanted| head.uri.query().is_some_and(|query| query.split('&').any(|pair| has(pair, wanted))))
     }
 }
 
@@ -110,11 +106,7 @@ impl Mount {
             owner = Some(route.rank);
             allowed.extend(&route.methods);
         }
-        if allowed.is_empty() {
-            Ok(None)
-        } else {
-            Err(method_not_allowed(allowed))
-        }
+        if allowed.is_empty() { Ok(None) } else { Err(method_not_allowed(allowed)) }
     }
 }
 
@@ -124,11 +116,7 @@ fn method_not_allowed(mut allowed: Vec<&Method>) -> Reject {
     }
     allowed.sort_unstable_by_key(|method| method.as_str());
     allowed.dedup();
-    let list = allowed
-        .iter()
-        .map(|method| method.as_str())
-        .collect::<Vec<_>>()
-        .join(", ");
+    let list = allowed.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(", ");
     let list = HeaderValue::try_from(list).unwrap_or(HeaderValue::from_static(""));
     Reject::new(Reason::MethodNotAllowed, "this path does not take this method").allow(list)
 }
@@ -149,11 +137,7 @@ impl Service<http::Request<Body>> for Mount {
         let Some((body, mut exchange)) = carried else {
             return MountFuture { inner: None };
         };
-        let chosen = if exchange.refused_early.is_some() {
-            Ok(None)
-        } else {
-            self.choose(&head)
-        };
+        let chosen = if exchange.refused_early.is_some() { Ok(None) } else { self.choose(&head) };
         let mut stack = match chosen {
             Ok(Some(route)) => {
                 exchange.route = Some(route.name.clone());
@@ -165,9 +149,7 @@ impl Service<http::Request<Body>> for Mount {
                 self.0.unmatched.clone()
             }
         };
-        MountFuture {
-            inner: Some(stack.call(Request { head, body, exchange })),
-        }
+        MountFuture { inner: Some(stack.call(Request { head, body, exchange })) }
     }
 }
 
@@ -231,11 +213,7 @@ fn answer_unmatched(request: Request) -> Outcome {
         // `OPTIONS *` asks about the server itself (RFC 9110 §9.3.7), and that is us.
         let (mut head, ()) = Response::new(()).into_parts();
         head.status = StatusCode::NO_CONTENT;
-        return Ok(Answer {
-            head,
-            body: ResponseBody::Empty,
-            exchange,
-        });
+        return Ok(Answer { head, body: ResponseBody::Empty, exchange });
     }
     let no_route = || Box::new(Reject::new(Reason::NoRoute, "no route takes this host and path"));
     let reject = exchange.refused_early.take().unwrap_or_else(no_route);

@@ -27,10 +27,7 @@ impl Outgoing {
         if bodiless {
             exchange.answer.end = End::Ok;
         }
-        Self {
-            body,
-            exchange: Some(exchange),
-        }
+        Self { body, exchange: Some(exchange) }
     }
 
     fn note(&mut self, polled: Option<&Result<Frame<Bytes>, BodyError>>) {

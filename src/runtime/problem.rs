@@ -45,20 +45,13 @@ pub fn text(reason: Reason, detail: &str, request_id: Option<&str>) -> Vec<u8> {
 pub fn render(refused: Refused) -> Response<Outgoing> {
     let Refused { reject, mut exchange } = refused;
     let id = exchange.id.clone();
-    let text = text(
-        reject.reason,
-        &reject.detail,
-        id.as_ref().and_then(|id| id.to_str().ok()),
-    );
+    let text = text(reject.reason, &reject.detail, id.as_ref().and_then(|id| id.to_str().ok()));
     exchange.answer.reason = Some(reject.reason);
     exchange.answer.cause = reject.cause;
     let status = reject.reason.facts().status;
     let length = HeaderValue::from(text.len());
-    let body = if exchange.method == Method::HEAD {
-        ResponseBody::Empty
-    } else {
-        ResponseBody::Full(Bytes::from(text))
-    };
+    let body =
+        if exchange.method == Method::HEAD { ResponseBody::Empty } else { ResponseBody::Full(Bytes::from(text)) };
     exchange.answer.end = End::ClientGone;
     let multiplexed = exchange.version == Version::HTTP_2;
     let mut response = Response::new(Outgoing::new(body, status, exchange));

@@ -30,12 +30,7 @@ impl Snapshot {
         if self.exact.is_empty() && self.wildcard.is_empty() {
             return &self.any;
         }
-        let wildcard = || {
-            self.wildcard
-                .iter()
-                .find(|(suffix, _)| is_within(host, suffix))
-                .map(|(_, router)| router)
-        };
+        let wildcard = || self.wildcard.iter().find(|(suffix, _)| is_within(host, suffix)).map(|(_, router)| router);
         self.exact.get(host).or_else(wildcard).unwrap_or(&self.any)
     }
 

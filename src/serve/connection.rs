@@ -25,6 +25,9 @@ use crate::runtime::Live;
 
 /// hyper keeps this many fields on the stack; more have to be asked for, and cost an allocation per request.
 const FIELDS_ON_STACK: usize = 100;
+/// How long after its last answer an HTTP/1.1 client's next request is awaited though the gateway drains: it may be on
+/// its way. Its answer then says `Connection: close`, which loses nothing; closing at once would lose it.
+const LINGER: Duration = Duration::from_secs(1);
 /// How often an idle HTTP/2 client is asked whether it is still there.
 const PING_EVERY: Duration = Duration::from_secs(30);
 
@@ -44,11 +47,7 @@ impl Service {
     /// The service of one worker.
     pub fn new(live: Live, limits: Arc<Limits>, worker: usize) -> Self {
         let mut codec = Builder::new(TokioExecutor::new());
-        codec
-            .http1()
-            .max_buf_size(limits.max_header_bytes.max(8192))
-            .header_read_timeout(None)
-            .pipeline_flush(false);
+        codec.http1().max_buf_size(limits.max_header_bytes.max(8192)).header_read_timeout(None).pipeline_flush(false);
         if limits.max_headers > FIELDS_ON_STACK {
             codec.http1().max_headers(limits.max_headers);
         }
@@ -58,12 +57,7 @@ impl Service {
             .max_concurrent_streams(limits.http2_max_streams)
             .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
             .keep_alive_interval(PING_EVERY);
-        Self {
-            live,
-            limits,
-            worker,
-            codec,
-        }
+        Self { live, limits, worker, codec }
     }
 
     /// Serves a connection until it ends, or until `draining` says to end it.
@@ -76,18 +70,9 @@ impl Service {
     ) -> Arc<Client> {
         let client = Client::new(peer.ip(), seats);
         let trusted = headers::is_trusted(peer.ip(), &self.limits.trusted);
-        let origin = Origin {
-            peer,
-            trusted,
-            scheme: "http",
-            worker: self.worker,
-        };
-        let dispatch = Dispatch {
-            live: self.live.clone(),
-            origin,
-            client: client.clone(),
-            limits: self.limits.clone(),
-        };
+        let origin = Origin { peer, trusted, scheme: "http", worker: self.worker };
+        let dispatch =
+            Dispatch { live: self.live.clone(), origin, client: client.clone(), limits: self.limits.clone() };
         let io = TokioIo::new(Socket::new(stream, client.clone()));
         let connection = Box::pin(self.codec.serve_connection_with_upgrades(io, dispatch).into_owned());
         let mut watched = Watched {
@@ -96,12 +81,13 @@ impl Service {
             limits: self.limits.clone(),
             alarm: Alarm::default(),
             due: None,
+            leaving: false,
             ending: false,
         };
         tokio::select! {
             biased;
             () = &mut watched => return client,
-            _ = draining.wait_for(|draining| *draining) => watched.end(),
+            _ = draining.wait_for(|draining| *draining) => watched.leaving = true,
         }
         watched.await;
         client
@@ -115,33 +101,47 @@ struct Watched {
     limits: Arc<Limits>,
     alarm: Alarm,
     due: Option<Instant>,
+    /// It is to end as soon as that loses nothing.
+    leaving: bool,
+    /// The codec has been told to end.
     ending: bool,
 }
 
 impl Watched {
+    /// Whether to end now: a request that is under way says so in its answer, an idle connection has nothing to lose.
+    fn may_leave(&self) -> bool {
+        if !self.leaving || self.ending {
+            return false;
+        }
+        let (phase, since) = self.client.phase();
+        phase == Phase::Busy || self.client.is_multiplexed() || since + LINGER <= clock::now()
+    }
+
     /// Takes no further request, and ends with the last one.
     fn end(&mut self) {
         self.ending = true;
         self.connection.as_mut().graceful_shutdown();
     }
 
+    /// Tells the codec, which has to be polled for it.
+    fn end_soon(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.end();
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
     /// When the connection has stood still for too long, as things are.
     fn limit(&self) -> Option<Instant> {
-        let stalled = self
-            .client
-            .stalled_since()
-            .zip(nonzero(self.limits.pace.idle))
-            .map(|(since, idle)| since + idle);
+        let stalled = self.client.stalled_since().zip(nonzero(self.limits.pace.idle)).map(|(since, idle)| since + idle);
         let (phase, since) = self.client.phase();
         let own = match phase {
             Phase::Head => nonzero(self.limits.header_read_timeout).map(|timeout| since + timeout),
             Phase::Idle => nonzero(self.limits.keep_alive_timeout).map(|timeout| since + timeout),
             Phase::Busy => None,
         };
-        match (stalled, own) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        }
+        let lingering = (self.leaving && !self.ending && phase != Phase::Busy).then_some(since + LINGER);
+        let own = earlier(own, lingering);
+        earlier(stalled, own)
     }
 
     /// Keeps the alarm set: brought forward at once, moved back only when it rings, so that a busy connection does not
@@ -172,6 +172,13 @@ impl Watched {
     }
 }
 
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 fn nonzero(duration: Duration) -> Option<Duration> {
     (!duration.is_zero()).then_some(duration)
 }
@@ -185,13 +192,14 @@ impl Future for Watched {
         if this.connection.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
+        if this.may_leave() {
+            return this.end_soon(cx);
+        }
         if this.poll_alarm(cx).is_pending() {
             return Poll::Pending;
         }
-        if this.client.phase().0 == Phase::Idle && !this.ending {
-            this.end();
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+        if this.may_leave() || this.client.phase().0 == Phase::Idle && !this.ending {
+            return this.end_soon(cx);
         }
         Poll::Ready(())
     }

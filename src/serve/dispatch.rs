@@ -60,14 +60,10 @@ impl hyper::service::Service<http::Request<Incoming>> for Dispatch {
         head.extensions.insert(Carrier::new(body, exchange));
         let request = http::Request::from_parts(head, Body::empty());
         let inner = if early {
-            Way::Unmatched {
-                future: snapshot.unmatched().clone().oneshot(request),
-            }
+            Way::Unmatched { future: snapshot.unmatched().clone().oneshot(request) }
         } else {
             let mut router = snapshot.router(host.as_ref().map_or("", name_of)).clone();
-            Way::Routed {
-                future: router.call(request),
-            }
+            Way::Routed { future: router.call(request) }
         };
         DispatchFuture { inner }
     }
@@ -104,9 +100,7 @@ impl Future for DispatchFuture {
             let text = problem::text(Reason::Internal, FAILED, None);
             let mut response = Response::new(Body::from(text));
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-            response
-                .headers_mut()
-                .insert(http::header::CONTENT_TYPE, problem::PROBLEM_JSON);
+            response.headers_mut().insert(http::header::CONTENT_TYPE, problem::PROBLEM_JSON);
             Poll::Ready(Ok(response))
         })
     }
@@ -135,12 +129,7 @@ mod tests {
     }
 
     fn exchange(head: &http::request::Parts) -> Box<Exchange> {
-        let origin = Origin {
-            peer: SocketAddr::from(([127, 0, 0, 1], 1)),
-            trusted: false,
-            scheme: "http",
-            worker: 0,
-        };
+        let origin = Origin { peer: SocketAddr::from(([127, 0, 0, 1], 1)), trusted: false, scheme: "http", worker: 0 };
         let busy = Client::new([127, 0, 0, 1].into(), Vec::new()).begin(false);
         Box::new(Exchange::new(origin, busy, clock::now(), head))
     }
@@ -161,17 +150,11 @@ mod tests {
             let (head, _) = request.into_parts();
             let (exchange, body) = (exchange(&head), RequestBody::EMPTY);
             let answering = failing.clone().call(Request { head, body, exchange });
-            async {
-                answering
-                    .await
-                    .map_or_else(|_| unreachable!(), |_| Ok(Response::new(Body::empty())))
-            }
+            async { answering.await.map_or_else(|_| unreachable!(), |_| Ok(Response::new(Body::empty()))) }
         }));
         for times in 1..=2 {
             let future = router.call(http::Request::new(Body::empty()));
-            let dispatched = DispatchFuture {
-                inner: Way::Routed { future },
-            };
+            let dispatched = DispatchFuture { inner: Way::Routed { future } };
             let response = dispatched.now_or_never().unwrap().unwrap();
             assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
             assert_eq!(response.headers()[http::header::CONTENT_TYPE], problem::PROBLEM_JSON);

@@ -35,11 +35,7 @@ pub fn examine(head: &mut Parts, exchange: &mut Exchange, limits: &Limits) -> Re
         return Err(bad("CONNECT is not served here"));
     }
     if head.uri.path() == "*" && head.uri.authority().is_none() {
-        return if head.method == Method::OPTIONS {
-            Ok(())
-        } else {
-            Err(bad("the target `*` is for OPTIONS only"))
-        };
+        return if head.method == Method::OPTIONS { Ok(()) } else { Err(bad("the target `*` is for OPTIONS only")) };
     }
     exchange.ambiguous_path = make_canonical(&mut head.uri)?;
     exchange.target = head.uri.clone();
@@ -52,10 +48,7 @@ fn bad(detail: &'static str) -> Reject {
 
 fn check_size(head: &Parts, survey: &Survey, limits: &Limits) -> Result<(), Reject> {
     if survey.count > limits.max_headers {
-        return Err(Reject::new(
-            Reason::HeaderTooLarge,
-            "the request has too many header fields",
-        ));
+        return Err(Reject::new(Reason::HeaderTooLarge, "the request has too many header fields"));
     }
     let target = head.uri.path().len() + head.uri.query().map_or(0, str::len);
     if survey.bytes + target > limits.max_header_bytes {
@@ -67,11 +60,7 @@ fn check_size(head: &Parts, survey: &Survey, limits: &Limits) -> Result<(), Reje
 /// A body is framed in exactly one way: by one `Content-Length`, or by one `chunked`.
 fn check_framing(head: &Parts, survey: &Survey) -> Result<(), Reject> {
     if survey.codings > 0 {
-        let coding = head
-            .headers
-            .get(TRANSFER_ENCODING)
-            .map(HeaderValue::as_bytes)
-            .unwrap_or_default();
+        let coding = head.headers.get(TRANSFER_ENCODING).map(HeaderValue::as_bytes).unwrap_or_default();
         if survey.codings > 1 || !coding.trim_ascii().eq_ignore_ascii_case(b"chunked") {
             return Err(bad("the only transfer coding is `chunked`, once"));
         }
@@ -83,11 +72,7 @@ fn check_framing(head: &Parts, survey: &Survey) -> Result<(), Reject> {
         }
     }
     if survey.lengths > 0 {
-        let length = head
-            .headers
-            .get(CONTENT_LENGTH)
-            .map(HeaderValue::as_bytes)
-            .unwrap_or_default();
+        let length = head.headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes).unwrap_or_default();
         if survey.lengths > 1 || !length.iter().all(u8::is_ascii_digit) {
             return Err(bad("a request has at most one Content-Length, of digits"));
         }
@@ -118,11 +103,7 @@ fn host(head: &Parts, survey: &Survey) -> Result<Option<HeaderValue>, Reject> {
             (field, _, _) => Ok(field),
         };
     };
-    if head
-        .uri
-        .scheme_str()
-        .is_some_and(|scheme| !matches!(scheme, "http" | "https"))
-    {
+    if head.uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
         return Err(bad("the target has a scheme other than http and https"));
     }
     let text = HeaderValue::from_str(authority.as_str()).map_err(|_| bad("the target has a malformed authority"))?;
@@ -140,12 +121,8 @@ fn canonical_host(value: &HeaderValue) -> Result<HeaderValue, Reject> {
     let text = value.to_str().map_err(|_| malformed())?;
     let (name, port) = split_port(text);
     let name_is_sound = match name.strip_prefix('[') {
-        Some(rest) => rest
-            .strip_suffix(']')
-            .is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok()),
-        None => name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')),
+        Some(rest) => rest.strip_suffix(']').is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok()),
+        None => name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')),
     };
     let port_is_sound =
         port.is_none_or(|port| !port.is_empty() && port.parse::<u16>().is_ok() && !port.starts_with('+'));

@@ -16,11 +16,7 @@ fn limits() -> Limits {
         max_header_bytes: 200,
         header_read_timeout: Duration::ZERO,
         keep_alive_timeout: Duration::ZERO,
-        pace: Pace {
-            idle: Duration::ZERO,
-            min_rate: 0,
-            grace: Duration::ZERO,
-        },
+        pace: Pace { idle: Duration::ZERO, min_rate: 0, grace: Duration::ZERO },
         http2_max_streams: 1,
     }
 }
@@ -37,25 +33,12 @@ fn look(method: &str, target: &str, version: Version, fields: &[(&str, &str)]) -
         request = request.header(*name, *value);
     }
     let (mut head, ()) = request.body(()).unwrap().into_parts();
-    let origin = Origin {
-        peer: SocketAddr::from(([1, 2, 3, 4], 5)),
-        trusted: false,
-        scheme: "http",
-        worker: 0,
-    };
-    let mut exchange = Exchange::new(
-        origin,
-        Client::new(origin.peer.ip(), Vec::new()).begin(false),
-        clock::now(),
-        &head,
-    );
+    let origin = Origin { peer: SocketAddr::from(([1, 2, 3, 4], 5)), trusted: false, scheme: "http", worker: 0 };
+    let mut exchange =
+        Exchange::new(origin, Client::new(origin.peer.ip(), Vec::new()).begin(false), clock::now(), &head);
     examine(&mut head, &mut exchange, &limits()).map_err(|reject| reject.detail.into_owned())?;
     let host = exchange.host.as_ref().map(|host| host.to_str().unwrap().to_owned());
-    Ok(Seen {
-        host,
-        target: head.uri.to_string(),
-        ambiguous: exchange.ambiguous_path,
-    })
+    Ok(Seen { host, target: head.uri.to_string(), ambiguous: exchange.ambiguous_path })
 }
 
 fn get(target: &str, fields: &[(&str, &str)]) -> Result<Seen, String> {
@@ -81,9 +64,9 @@ fn a_missing_second_or_malformed_host_is_refused() {
         let fields: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
         assert!(get("/", &fields).is_err(), "{hosts:?}");
     }
-    for host in [
-        "", " ", "a b", "a/b", "a?b", "a#b", "u@a", "a:b", "a:99999", "a:", "a:+1", "[::1", "[x]", ".", "a,b", "a:1:2",
-    ] {
+    for host in
+        ["", " ", "a b", "a/b", "a?b", "a#b", "u@a", "a:b", "a:99999", "a:", "a:+1", "[::1", "[x]", ".", "a,b", "a:1:2"]
+    {
         assert!(get("/", &[("host", host)]).is_err(), "{host:?}");
     }
     assert!(look("GET", "/", Version::HTTP_10, &[]).unwrap().host.is_none());
@@ -92,10 +75,7 @@ fn a_missing_second_or_malformed_host_is_refused() {
 #[test]
 fn an_absolute_target_replaces_the_host_field() {
     let seen = get("http://Real.example:81/a/../b?q", &[("host", "other")]).unwrap();
-    assert_eq!(
-        (seen.host.as_deref(), seen.target.as_str()),
-        (Some("real.example:81"), "/b?q")
-    );
+    assert_eq!((seen.host.as_deref(), seen.target.as_str()), (Some("real.example:81"), "/b?q"));
     assert_eq!(get("http://a", &[("host", "a")]).unwrap().target, "/");
     assert!(get("http://a/", &[]).is_err());
     assert!(get("ftp://a/", &[("host", "a")]).is_err());
@@ -154,8 +134,5 @@ fn heads_are_limited_in_fields_and_bytes() {
     let many: Vec<_> = [("host", "a")].into_iter().chain((0..5).map(|_| ("x", "1"))).collect();
     assert_eq!(get("/", &many).err().unwrap(), "the request has too many header fields");
     let long = "x".repeat(190);
-    assert_eq!(
-        get("/", &[("host", "a"), ("x", &long)]).err().unwrap(),
-        "the request head is too large"
-    );
+    assert_eq!(get("/", &[("host", "a"), ("x", &long)]).err().unwrap(), "the request head is too large");
 }

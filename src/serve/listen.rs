@@ -5,7 +5,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::Counter;
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio_util::sync::CancellationToken;
 
 use super::overload;
 use super::workers::{Accepted, Workers};
@@ -50,15 +52,24 @@ pub fn bind(address: SocketAddr) -> io::Result<Listener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     let socket = TcpListener::from(socket);
-    Ok(Listener {
-        address: socket.local_addr()?,
-        seats: Arc::default(),
-        socket,
-    })
+    Ok(Listener { address: socket.local_addr()?, seats: Arc::default(), socket })
 }
 
-/// Accepts until it is dropped. `most` connections are served at one time, over all listeners.
-pub async fn accept(listener: Listener, workers: Arc<Workers>, most: usize) {
+/// What accepting needs, for all listeners.
+#[derive(Clone, Debug)]
+pub struct Accepting {
+    /// Who serves the connections.
+    pub workers: Arc<Workers>,
+    /// How many are served at one time, over all listeners.
+    pub most: usize,
+    /// When this is cancelled, what waits in the queue is still accepted: the kernel has already told those clients
+    /// that they are connected.
+    pub closing: CancellationToken,
+}
+
+/// Accepts until it is told to stop, or dropped. Clients for whom there is no room are counted in `refused`.
+pub async fn accept(listener: Listener, accepting: Accepting, refused: Counter) {
+    let Accepting { workers, most, closing } = accepting;
     let Listener { address, seats, socket } = listener;
     let socket = match tokio::net::TcpListener::from_std(socket) {
         Ok(socket) => socket,
@@ -70,10 +81,16 @@ pub async fn accept(listener: Listener, workers: Arc<Workers>, most: usize) {
     let turned_away = Group::default();
     let mut failing = false;
     loop {
-        match socket.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            accepted = socket.accept() => accepted,
+            () = closing.cancelled() => return,
+        };
+        match accepted {
             Ok((stream, peer)) => {
                 failing = false;
                 if workers.connections() >= most {
+                    refused.increment(1);
                     if turned_away.len() < TURNED_AWAY {
                         turned_away.spawn(overload::turn_away(stream));
                     }
@@ -96,8 +113,5 @@ pub async fn accept(listener: Listener, workers: Arc<Workers>, most: usize) {
 /// Errors that `accept` reports of a connection that is gone already.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
-    )
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }

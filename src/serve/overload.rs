@@ -15,11 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Answers 503 and closes. Reads what the client sends meanwhile: closing over unread bytes would reset the connection,
 /// and the answer with it.
 pub async fn turn_away(mut stream: TcpStream) {
-    let body = problem::text(
-        Reason::Overloaded,
-        "the gateway has no room for another connection",
-        None,
-    );
+    let body = problem::text(Reason::Overloaded, "the gateway has no room for another connection", None);
     let head = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
          retry-after: 1\r\nconnection: close\r\n\r\n",

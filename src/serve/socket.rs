@@ -43,15 +43,7 @@ pub struct Socket {
 impl Socket {
     /// Wraps a stream.
     pub fn new(stream: TcpStream, client: Arc<Client>) -> Self {
-        Self {
-            stream,
-            client,
-            at_boundary: true,
-            wrote: false,
-            first: Vec::new(),
-            refused: None,
-            lingering: LINGERING,
-        }
+        Self { stream, client, at_boundary: true, wrote: false, first: Vec::new(), refused: None, lingering: LINGERING }
     }
 
     /// Whether what comes next begins a message.
@@ -88,13 +80,8 @@ impl Socket {
         if !alone || !bytes.starts_with(b"HTTP/1.1 4") || !self.client.is_between_requests() {
             return None;
         }
-        let (status_line, fields) = std::str::from_utf8(bytes)
-            .ok()?
-            .strip_suffix("\r\n\r\n")?
-            .split_once("\r\n")?;
-        let names = fields
-            .split("\r\n")
-            .map(|field| field.split(':').next().unwrap_or_default());
+        let (status_line, fields) = std::str::from_utf8(bytes).ok()?.strip_suffix("\r\n\r\n")?.split_once("\r\n")?;
+        let names = fields.split("\r\n").map(|field| field.split(':').next().unwrap_or_default());
         let by_codec =
             names.clone().count() <= CODEC_FIELDS.len() && names.into_iter().all(|name| CODEC_FIELDS.contains(&name));
         by_codec.then(|| match status_line.get(9..12) {

@@ -63,21 +63,10 @@ impl Workers {
             let (seats_of_work, draining, refusals) = (seats.clone(), draining.subscribe(), refusals.clone());
             let name = format!("worker-{}", service.worker);
             let thread = std::thread::Builder::new().name(name).spawn(move || {
-                runtime.block_on(work(
-                    Arc::new(service),
-                    accepted,
-                    seats_of_work,
-                    draining,
-                    refusals,
-                    grace,
-                ));
+                runtime.block_on(work(Arc::new(service), accepted, seats_of_work, draining, refusals, grace));
                 runtime.shutdown_background();
             })?;
-            Ok(Worker {
-                inbox,
-                seats,
-                thread: std::sync::Mutex::new(Some(thread)),
-            })
+            Ok(Worker { inbox, seats, thread: std::sync::Mutex::new(Some(thread)) })
         };
         let list = services.into_iter().map(start).collect::<io::Result<_>>()?;
         Ok(Self { list, draining })
@@ -102,11 +91,7 @@ impl Workers {
     pub fn drain(&self) {
         self.draining.send_replace(true);
         for worker in &self.list {
-            let thread = worker
-                .thread
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .take();
+            let thread = worker.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
             if let Some(thread) = thread {
                 let _ = thread.join();
             }
@@ -159,4 +144,49 @@ fn adopt(stream: TcpStream) -> io::Result<tokio::net::TcpStream> {
     stream.set_nonblocking(true)?;
     stream.set_nodelay(true)?;
     tokio::net::TcpStream::from_std(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Workers without threads: what is handed to them stays in their inboxes.
+    fn idle(count: usize) -> (Workers, Vec<mpsc::UnboundedReceiver<Accepted>>) {
+        let (list, inboxes) = (0..count)
+            .map(|_| {
+                let (inbox, accepted) = mpsc::unbounded_channel();
+                let worker = Worker { inbox, seats: Arc::default(), thread: std::sync::Mutex::default() };
+                (worker, accepted)
+            })
+            .unzip();
+        let draining = watch::Sender::new(false);
+        (Workers { list, draining }, inboxes)
+    }
+
+    fn connection() -> Accepted {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let peer = stream.local_addr().unwrap();
+        Accepted { stream, peer, seats: Vec::new() }
+    }
+
+    fn taken(workers: &Workers) -> Vec<usize> {
+        workers.list.iter().map(|worker| worker.seats.taken()).collect()
+    }
+
+    #[test]
+    fn thirty_two_connections_are_sixteen_for_each_of_two_workers() {
+        let (workers, mut inboxes) = idle(2);
+        for count in 1..=32 {
+            workers.hand_over(connection());
+            assert_eq!(taken(&workers).iter().sum::<usize>(), count);
+            assert!(taken(&workers)[0].abs_diff(taken(&workers)[1]) <= 1, "{:?}", taken(&workers));
+        }
+        // Those that leave one worker make room there for the next ones.
+        (0..6).for_each(|_| drop(inboxes[0].try_recv().unwrap()));
+        assert_eq!(taken(&workers), [10, 16]);
+        (0..6).for_each(|_| workers.hand_over(connection()));
+        assert_eq!(taken(&workers), [16, 16]);
+        assert_eq!(workers.connections(), 32);
+    }
 }

@@ -51,16 +51,10 @@ impl AccessLog {
     /// When the writing thread cannot be started.
     pub fn start(workers: usize, target: Box<dyn Write + Send>, dropped: Counter) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(WAITING);
-        let writer = std::thread::Builder::new()
-            .name("access-log".into())
-            .spawn(move || write_all(&receiver, target))?;
+        let writer =
+            std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(&receiver, target))?;
         let slots = (0..workers.max(1)).map(|_| Mutex::default()).collect();
-        Ok(Self {
-            slots,
-            sender: Some(sender),
-            writer: Some(writer),
-            dropped: DroppedLines(dropped),
-        })
+        Ok(Self { slots, sender: Some(sender), writer: Some(writer), dropped: DroppedLines(dropped) })
     }
 
     /// Appends one line through the buffer of this worker; `line` writes it, newline included.
@@ -148,10 +142,7 @@ mod tests {
             });
         }
         drop(log);
-        assert_eq!(
-            target.0.lock().unwrap().iter().filter(|&&byte| byte == b'\n').count(),
-            5000
-        );
+        assert_eq!(target.0.lock().unwrap().iter().filter(|&&byte| byte == b'\n').count(), 5000);
     }
 
     #[test]

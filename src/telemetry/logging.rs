@@ -9,10 +9,6 @@ use tracing_subscriber::{Layer, fmt};
 /// nothing.
 pub fn start(level: LevelFilter, json: bool) {
     let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
-    let lines = if json {
-        lines.json().flatten_event(true).boxed()
-    } else {
-        lines.with_ansi(false).boxed()
-    };
+    let lines = if json { lines.json().flatten_event(true).boxed() } else { lines.with_ansi(false).boxed() };
     let _ = tracing_subscriber::registry().with(lines.with_filter(level)).try_init();
 }

@@ -64,7 +64,7 @@ families! {
     CONNECTIONS: Gauge "tollgate_connections" ["listener"]
         "Client connections that are open.";
     CONNECTIONS_REFUSED: Counter "tollgate_connections_refused_total" ["listener", "reason"]
-        "Client connections that ended before a request could be read, by reason.";
+        "Client connections that were turned away, by reason.";
     BUILD_INFO: Gauge "tollgate_build_info" ["version", "commit"]
         "Always 1; the labels tell which build runs.";
 }

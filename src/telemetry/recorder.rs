@@ -16,6 +16,8 @@ pub struct Recorder {
     registry: PrometheusRecorder,
     handle: PrometheusHandle,
     histograms: Mutex<BTreeMap<(&'static str, String), Weak<Histogram>>>,
+    /// `process_*`: what the system says of the process.
+    process: metrics_process::Collector,
 }
 
 impl std::fmt::Debug for Recorder {
@@ -28,6 +30,8 @@ impl Default for Recorder {
     fn default() -> Self {
         let registry = PrometheusBuilder::new().build_recorder();
         let handle = registry.handle();
+        let process = metrics_process::Collector::default();
+        metrics::with_local_recorder(&registry, || process.describe());
         for name in names::ALL {
             let (id, help) = (KeyName::from_const_str(name.id), name.help.into());
             match name.kind {
@@ -36,11 +40,7 @@ impl Default for Recorder {
                 Kind::Histogram => {}
             }
         }
-        Self {
-            registry,
-            handle,
-            histograms: Mutex::default(),
-        }
+        Self { registry, handle, histograms: Mutex::default(), process }
     }
 }
 
@@ -68,6 +68,7 @@ impl Recorder {
 
     /// The whole page in the Prometheus text format.
     pub fn render(&self) -> String {
+        metrics::with_local_recorder(&self.registry, || self.process.collect());
         self.handle.run_upkeep();
         let mut page = self.handle.render();
         let mut all = self.histograms.lock().unwrap_or_else(PoisonError::into_inner);
@@ -105,21 +106,13 @@ pub fn sample(page: &mut String, name: Name, values: &[&str], value: u64) {
 const METADATA: Metadata<'static> = Metadata::new("tollgate", Level::INFO, None);
 
 fn find(id: &str) -> Name {
-    names::ALL
-        .iter()
-        .copied()
-        .find(|name| name.id == id)
-        .unwrap_or(names::REQUEST_DURATION)
+    names::ALL.iter().copied().find(|name| name.id == id).unwrap_or(names::REQUEST_DURATION)
 }
 
 fn key(name: Name, values: &[&str]) -> Key {
     debug_assert_eq!(name.labels.len(), values.len(), "{}", name.id);
-    let labels: Vec<Label> = name
-        .labels
-        .iter()
-        .zip(values)
-        .map(|(label, value)| Label::new(*label, (*value).to_owned()))
-        .collect();
+    let labels: Vec<Label> =
+        name.labels.iter().zip(values).map(|(label, value)| Label::new(*label, (*value).to_owned())).collect();
     Key::from_parts(name.id, labels)
 }
 
@@ -145,22 +138,10 @@ mod tests {
         let histogram = recorder.histogram(names::REQUEST_DURATION, &["a"]);
         histogram.record(Duration::from_millis(3));
         let page = recorder.render();
-        assert!(
-            page.contains("tollgate_requests_total{route=\"a\\\"b\",method=\"GET\",status=\"200\"} 3"),
-            "{page}"
-        );
-        assert!(
-            page.contains("# TYPE tollgate_request_duration_seconds histogram"),
-            "{page}"
-        );
-        assert!(
-            page.contains("tollgate_request_duration_seconds_count{route=\"a\"} 1"),
-            "{page}"
-        );
-        assert!(
-            page.contains("# HELP tollgate_connections Client connections that are open."),
-            "{page}"
-        );
+        assert!(page.contains("tollgate_requests_total{route=\"a\\\"b\",method=\"GET\",status=\"200\"} 3"), "{page}");
+        assert!(page.contains("# TYPE tollgate_request_duration_seconds histogram"), "{page}");
+        assert!(page.contains("tollgate_request_duration_seconds_count{route=\"a\"} 1"), "{page}");
+        assert!(page.contains("# HELP tollgate_connections Client connections that are open."), "{page}");
         assert!(page.contains("tollgate_connections{listener=\"x\"} 2"), "{page}");
     }
 

@@ -153,17 +153,10 @@ impl Answers {
         let Some(known) = self.families.iter_mut().find(|known| known.kind == kind) else {
             return;
         };
-        let answer = result.map(|answer| Good {
-            addresses: usable(answer.addresses),
-            ttl: answer.ttl,
-            at: now,
-        });
+        let answer = result.map(|answer| Good { addresses: usable(answer.addresses), ttl: answer.ttl, at: now });
         match answer {
             Ok(good) if !good.addresses.is_empty() => {
-                *known = Known {
-                    good: Some(good),
-                    ..Known::new(kind)
-                };
+                *known = Known { good: Some(good), ..Known::new(kind) };
             }
             Err(failure) if failure.is_failure() => known.failures = known.failures.saturating_add(1),
             Ok(_) | Err(_) => {
@@ -188,24 +181,14 @@ impl Answers {
         }
         let had_some = self.families.iter().any(|known| known.good.is_some());
         let all_said_none = self.families.iter().all(|known| known.gone.is_some());
-        self.merge(
-            |_| false,
-            if had_some || all_said_none {
-                State::Empty
-            } else {
-                State::Waiting
-            },
-        )
+        self.merge(|_| false, if had_some || all_said_none { State::Empty } else { State::Waiting })
     }
 
     /// When [`Self::addresses`] may change though nothing is recorded: the next moment at which something
     /// gets too old.
     pub fn next_change(&self, now: Instant) -> Option<Instant> {
         let ends = self.families.iter().flat_map(|known| {
-            let stale = known
-                .good
-                .as_ref()
-                .and_then(|good| good.at.checked_add(self.policy.max_stale));
+            let stale = known.good.as_ref().and_then(|good| good.at.checked_add(self.policy.max_stale));
             let empty = known.gone.and_then(|gone| gone.checked_add(self.policy.hold_empty));
             [stale, empty]
         });
@@ -235,6 +218,11 @@ impl Answers {
         asked + self.policy.min_refresh.min(self.ceiling())
     }
 
+    /// When the last good answer came, whether or not it may still be used.
+    pub fn last_good(&self) -> Option<Instant> {
+        self.families.iter().filter_map(|known| known.good.as_ref()).map(|good| good.at).max()
+    }
+
     /// Whether the latest lookup of any family failed.
     pub fn failing(&self) -> bool {
         self.families.iter().any(|known| known.failures > 0)
@@ -247,10 +235,7 @@ impl Answers {
     /// The pause between rounds when nothing fails.
     fn calm_pause(&self, floor: Duration) -> Duration {
         let present = self.families.iter().filter(|known| known.gone.is_none());
-        let ttl = present
-            .filter_map(|known| known.good.as_ref())
-            .map(|good| good.ttl)
-            .min();
+        let ttl = present.filter_map(|known| known.good.as_ref()).map(|good| good.ttl).min();
         let negatives = self.families.iter().map(|known| known.negatives).max();
         match (ttl, negatives) {
             (Some(ttl), _) => ttl.clamp(floor, self.ceiling()),
@@ -273,45 +258,25 @@ impl Answers {
     }
 
     fn merge(&self, which: impl Fn(&&Known) -> bool, state: State) -> Current {
-        let goods = || {
-            self.families
-                .iter()
-                .filter(&which)
-                .filter_map(|known| known.good.as_ref())
-        };
+        let goods = || self.families.iter().filter(&which).filter_map(|known| known.good.as_ref());
         let mut addresses: Vec<IpAddr> = goods().flat_map(|good| good.addresses.iter().copied()).collect();
         tidy(&mut addresses);
-        Current {
-            addresses,
-            state,
-            since: goods().map(|good| good.at).min(),
-            ttl: goods().map(|good| good.ttl).min(),
-        }
+        Current { addresses, state, since: goods().map(|good| good.at).min(), ttl: goods().map(|good| good.ttl).min() }
     }
 }
 
 impl Known {
     fn new(kind: Kind) -> Self {
-        Self {
-            kind,
-            good: None,
-            gone: None,
-            negatives: 0,
-            failures: 0,
-        }
+        Self { kind, good: None, gone: None, negatives: 0, failures: 0 }
     }
 
     /// The last good answer, unless it is too old.
     fn young(&self, now: Instant, policy: &DnsPolicy) -> Option<&Good> {
-        self.good
-            .as_ref()
-            .filter(|good| now.saturating_duration_since(good.at) < policy.max_stale)
+        self.good.as_ref().filter(|good| now.saturating_duration_since(good.at) < policy.max_stale)
     }
 
     fn held(&self, now: Instant, policy: &DnsPolicy) -> bool {
-        let short = self
-            .gone
-            .is_some_and(|gone| now.saturating_duration_since(gone) < policy.hold_empty);
+        let short = self.gone.is_some_and(|gone| now.saturating_duration_since(gone) < policy.hold_empty);
         short && self.young(now, policy).is_some()
     }
 }

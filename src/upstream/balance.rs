@@ -23,28 +23,20 @@ pub struct Endpoints {
 impl Endpoints {
     /// The addresses in order, each the endpoint that it already was, or a new one.
     pub fn updated(&self, addresses: &[WeightedAddress], workers: usize) -> Self {
-        let known: HashMap<(SocketAddr, u32), &Arc<Endpoint>> = self
-            .list
-            .iter()
-            .map(|endpoint| ((endpoint.address, endpoint.weight), endpoint))
-            .collect();
+        let known: HashMap<(SocketAddr, u32), &Arc<Endpoint>> =
+            self.list.iter().map(|endpoint| ((endpoint.address, endpoint.weight), endpoint)).collect();
         let mut list: Vec<Arc<Endpoint>> = addresses
             .iter()
             .take(usize::from(u16::MAX))
-            .map(
-                |&WeightedAddress { address, weight }| match known.get(&(address, weight)) {
-                    Some(&endpoint) => endpoint.clone(),
-                    None => Endpoint::new(address, weight, workers),
-                },
-            )
+            .map(|&WeightedAddress { address, weight }| match known.get(&(address, weight)) {
+                Some(&endpoint) => endpoint.clone(),
+                None => Endpoint::new(address, weight, workers),
+            })
             .collect();
         list.sort_by_key(|endpoint| endpoint.address);
         list.dedup_by_key(|endpoint| endpoint.address);
         let weights: Vec<u32> = list.iter().map(|endpoint| endpoint.weight).collect();
-        Self {
-            list,
-            schedule: schedule(&weights),
-        }
+        Self { list, schedule: schedule(&weights) }
     }
 
     /// Every endpoint, in order.
@@ -79,18 +71,13 @@ fn schedule(weights: &[u32]) -> Vec<u16> {
     let divisor = weights.iter().copied().fold(0, gcd).max(1);
     let sum: u64 = weights.iter().map(|weight| u64::from(weight / divisor)).sum();
     let scale = sum.div_ceil(LONGEST_SCHEDULE).max(1);
-    let reduced: Vec<i64> = weights
-        .iter()
-        .map(|weight| (i64::from(weight / divisor) / scale.cast_signed()).max(1))
-        .collect();
+    let reduced: Vec<i64> =
+        weights.iter().map(|weight| (i64::from(weight / divisor) / scale.cast_signed()).max(1)).collect();
     let total: i64 = reduced.iter().sum();
     let mut wealth = vec![0i64; weights.len()];
     (0..total)
         .map(|_| {
-            wealth
-                .iter_mut()
-                .zip(&reduced)
-                .for_each(|(wealth, weight)| *wealth += weight);
+            wealth.iter_mut().zip(&reduced).for_each(|(wealth, weight)| *wealth += weight);
             // The first of the richest, so that the order is stable.
             let richest = (0..wealth.len()).rev().max_by_key(|&index| wealth[index]).unwrap_or(0);
             wealth[richest] -= total;
@@ -114,10 +101,7 @@ pub struct Balancer {
 impl Balancer {
     /// A balancer whose first turn is the first address.
     pub fn new(kind: Balance) -> Self {
-        Self {
-            kind,
-            turn: AtomicUsize::new(0),
-        }
+        Self { kind, turn: AtomicUsize::new(0) }
     }
 
     /// A place at one of the endpoints that are not in `tried`; `random` is uniform.
@@ -141,9 +125,7 @@ impl Balancer {
 
 fn untried<'a>(endpoints: &'a Endpoints, tried: &[SocketAddr], start: usize) -> Option<&'a Arc<Endpoint>> {
     let turns = start..start.saturating_add(endpoints.schedule.len());
-    turns
-        .map(|turn| endpoints.at_turn(turn))
-        .find(|endpoint| !tried.contains(&endpoint.address))
+    turns.map(|turn| endpoints.at_turn(turn)).find(|endpoint| !tried.contains(&endpoint.address))
 }
 
 /// The less busy, by weight, of `first` and another endpoint drawn at random.
@@ -158,18 +140,10 @@ fn less_busy<'a>(
     if others == 0 {
         return first;
     }
-    let place = endpoints
-        .list
-        .iter()
-        .position(|endpoint| Arc::ptr_eq(endpoint, first))
-        .unwrap_or(0);
+    let place = endpoints.list.iter().position(|endpoint| Arc::ptr_eq(endpoint, first)).unwrap_or(0);
     let second = &endpoints.list[(place + 1 + low % others) % endpoints.len()];
     let load = |endpoint: &Endpoint| (endpoint.in_flight() as u64 + 1) * 1000 / u64::from(endpoint.weight.max(1));
-    if !tried.contains(&second.address) && load(second) < load(first) {
-        second
-    } else {
-        first
-    }
+    if !tried.contains(&second.address) && load(second) < load(first) { second } else { first }
 }
 
 #[cfg(test)]
@@ -181,13 +155,8 @@ mod tests {
     }
 
     fn endpoints(weights: &[u32]) -> Endpoints {
-        let addresses: Vec<_> = (1u8..)
-            .zip(weights)
-            .map(|(last, &weight)| WeightedAddress {
-                address: address(last),
-                weight,
-            })
-            .collect();
+        let addresses: Vec<_> =
+            (1u8..).zip(weights).map(|(last, &weight)| WeightedAddress { address: address(last), weight }).collect();
         Endpoints::default().updated(&addresses, 1)
     }
 
@@ -197,11 +166,7 @@ mod tests {
         for _ in 0..picks {
             balancer.pick(endpoints, &[], rng.u64(..)).unwrap();
         }
-        endpoints
-            .iter()
-            .zip(before)
-            .map(|(endpoint, before)| endpoint.requests() - before)
-            .collect()
+        endpoints.iter().zip(before).map(|(endpoint, before)| endpoint.requests() - before).collect()
     }
 
     #[test]
@@ -229,10 +194,7 @@ mod tests {
     #[test]
     fn random_reaches_everybody_about_as_often_as_the_weights_say() {
         let counts = counts(&Balancer::new(Balance::Random), &endpoints(&[1, 1, 2]), 4000);
-        assert!(
-            counts[0].abs_diff(1000) < 150 && counts[2].abs_diff(2000) < 200,
-            "{counts:?}"
-        );
+        assert!(counts[0].abs_diff(1000) < 150 && counts[2].abs_diff(2000) < 200, "{counts:?}");
     }
 
     #[test]
@@ -262,19 +224,10 @@ mod tests {
     #[test]
     fn an_update_keeps_the_endpoints_that_stay() {
         let old = endpoints(&[1, 1]);
-        let addresses = [3, 2, 2].map(|last| WeightedAddress {
-            address: address(last),
-            weight: 1,
-        });
+        let addresses = [3, 2, 2].map(|last| WeightedAddress { address: address(last), weight: 1 });
         let new = old.updated(&addresses, 1);
-        assert_eq!(
-            new.iter().map(|endpoint| endpoint.address).collect::<Vec<_>>(),
-            [address(2), address(3)]
-        );
+        assert_eq!(new.iter().map(|endpoint| endpoint.address).collect::<Vec<_>>(), [address(2), address(3)]);
         assert!(Arc::ptr_eq(new.iter().next().unwrap(), old.iter().nth(1).unwrap()));
-        assert_eq!(
-            old.missing_in(&new).iter().map(|gone| gone.address).collect::<Vec<_>>(),
-            [address(1)]
-        );
+        assert_eq!(old.missing_in(&new).iter().map(|gone| gone.address).collect::<Vec<_>>(), [address(1)]);
     }
 }

@@ -66,20 +66,13 @@ impl Connection {
             .map_err(|_| ConnectError::TimedOut(timeout))??;
         stream.set_nodelay(true)?;
         let heard = Arc::new(AtomicBool::new(false));
-        let socket = TokioIo::new(Socket {
-            stream,
-            heard: heard.clone(),
-        });
+        let socket = TokioIo::new(Socket { stream, heard: heard.clone() });
         let (sender, connection) = http1::Builder::new().max_headers(256).handshake(socket).await?;
         let connection = connection.with_upgrades();
         endpoint.drive(async move {
             let _ = connection.await; // whoever waits for a response hears of it
         });
-        Ok(Self {
-            sender,
-            heard,
-            used: false,
-        })
+        Ok(Self { sender, heard, used: false })
     }
 
     /// Whether the other side has not closed it, as far as is known.

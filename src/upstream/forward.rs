@@ -38,10 +38,7 @@ pub struct Forward {
 impl Forward {
     /// To this upstream, rewritten like this.
     pub fn new(upstream: Arc<Upstream>, rewrite: Rewrite) -> Self {
-        Self {
-            upstream,
-            rewrite: Arc::new(rewrite),
-        }
+        Self { upstream, rewrite: Arc::new(rewrite) }
     }
 }
 
@@ -61,25 +58,13 @@ impl Service<Request> for Forward {
 }
 
 async fn forward(upstream: Arc<Upstream>, rewrite: Arc<Rewrite>, request: Request) -> Outcome {
-    let Request {
-        mut head,
-        body,
-        mut exchange,
-    } = request;
+    let Request { mut head, body, mut exchange } = request;
     exchange.upstream.name = Some(upstream.name.clone());
     exchange.body_in = body.meter();
     let rewritten = rewrite.apply(&mut head, &exchange, &upstream.policy.host_header, &upstream.host);
     let client = head.extensions.remove::<OnUpgrade>();
-    let asked = rewritten
-        .upgrade
-        .zip(client)
-        .map(|(protocol, client)| Asked { protocol, client });
-    let mut journey = Journey {
-        upstream,
-        exchange,
-        began: clock::now(),
-        failed: Vec::new(),
-    };
+    let asked = rewritten.upgrade.zip(client).map(|(protocol, client)| Asked { protocol, client });
+    let mut journey = Journey { upstream, exchange, began: clock::now(), failed: Vec::new() };
     match journey.send(http::Request::from_parts(head, body)).await {
         Ok((response, way)) => journey.respond(response, way, asked),
         Err(reject) => Err(journey.refuse(reject)),
@@ -121,7 +106,12 @@ impl Journey {
             let mut fresh = false;
             // Over this address until it fails: at most once over a connection that was idle, then over a new one.
             loop {
-                let connection = match self.connect(&ticket, fresh).await {
+                let connected = self.connect(&ticket, fresh).await;
+                if ticket.endpoint().is_retired() {
+                    // It has left the answer meanwhile, and may be somebody else's by now.
+                    break;
+                }
+                let connection = match connected {
                     Ok(connection) => connection,
                     Err(error) => break self.next_address(&ticket, error)?,
                 };
@@ -136,18 +126,11 @@ impl Journey {
     }
 
     async fn connect(&self, ticket: &Ticket, fresh: bool) -> Result<Connection, ConnectError> {
-        let idle = if fresh {
-            None
-        } else {
-            ticket.endpoint().take_idle(self.exchange.origin.worker)
-        };
+        let idle = if fresh { None } else { ticket.endpoint().take_idle(self.exchange.origin.worker) };
         match idle {
             Some(connection) => Ok(connection),
             None => {
-                let left = self
-                    .exchange
-                    .deadline
-                    .map(|due| due.saturating_duration_since(clock::now()));
+                let left = self.exchange.deadline.map(|due| due.saturating_duration_since(clock::now()));
                 let timeout = self.upstream.policy.connect_timeout;
                 Connection::open(ticket.endpoint(), left.map_or(timeout, |left| left.min(timeout))).await
             }
@@ -195,9 +178,7 @@ impl Journey {
                 }
                 let now = clock::now();
                 self.exchange.upstream.time = Some(now.saturating_duration_since(self.began));
-                self.upstream
-                    .metrics
-                    .answered(response.status(), now.saturating_duration_since(began));
+                self.upstream.metrics.answered(response.status(), now.saturating_duration_since(began));
                 Ok(response)
             }
             Ok(Err(error)) => Err(self.judge(error, spare, fresh)),
@@ -256,10 +237,9 @@ impl Journey {
     /// What the client did to its own request.
     fn client_fault(&self) -> Option<Reject> {
         let reject = match self.exchange.body_in.as_ref()?.failure()? {
-            BodyFailure::TooLarge => Reject::new(
-                Reason::BodyTooLarge,
-                "the request body is larger than this route allows",
-            ),
+            BodyFailure::TooLarge => {
+                Reject::new(Reason::BodyTooLarge, "the request body is larger than this route allows")
+            }
             BodyFailure::TooSlow => Reject::new(Reason::BodyTimeout, "the request body came too slowly"),
             BodyFailure::Broken => Reject::new(Reason::BadRequest, "the request body was cut short or badly framed"),
         };
@@ -272,44 +252,22 @@ impl Journey {
             return match asked {
                 Some(asked) if upgrade::agrees(&asked, &response) => {
                     let head = upgrade::tunnel(asked, response, way.ticket, &mut self.exchange);
-                    Ok(Response {
-                        head,
-                        body: ResponseBody::Empty,
-                        exchange: self.exchange,
-                    })
+                    Ok(Response { head, body: ResponseBody::Empty, exchange: self.exchange })
                 }
-                _ => Err(self.refuse(Reject::new(
-                    Reason::UpstreamProtocol,
-                    "the upstream switched protocols unasked",
-                ))),
+                _ => Err(self.refuse(Reject::new(Reason::UpstreamProtocol, "the upstream switched protocols unasked"))),
             };
         }
         let (head, incoming) = response.into_parts();
-        let idle = if answer::is_event_stream(&head.headers) {
-            Duration::ZERO
-        } else {
-            self.upstream.policy.idle_timeout
-        };
+        let idle =
+            if answer::is_event_stream(&head.headers) { Duration::ZERO } else { self.upstream.policy.idle_timeout };
         let (worker, body_in) = (self.exchange.origin.worker, self.exchange.body_in.clone());
-        let checkin = Checkin {
-            upstream: self.upstream,
-            way,
-            worker,
-            body_in,
-        };
-        Ok(Response {
-            head,
-            body: ResponseBody::stream(incoming, idle, Box::new(checkin)),
-            exchange: self.exchange,
-        })
+        let checkin = Checkin { upstream: self.upstream, way, worker, body_in };
+        Ok(Response { head, body: ResponseBody::stream(incoming, idle, Box::new(checkin)), exchange: self.exchange })
     }
 
     fn refuse(mut self, reject: Reject) -> Refused {
         self.exchange.answer.end = End::Ok;
-        Refused {
-            reject: Box::new(reject),
-            exchange: self.exchange,
-        }
+        Refused { reject: Box::new(reject), exchange: self.exchange }
     }
 }
 
@@ -336,10 +294,7 @@ impl Spare {
         *head.method_mut() = request.method().clone();
         *head.uri_mut() = request.uri().clone();
         *head.headers_mut() = request.headers().clone();
-        Self {
-            head,
-            body: request.body_mut().returnable(),
-        }
+        Self { head, body: request.body_mut().returnable() }
     }
 
     fn request(self) -> Option<http::Request<RequestBody>> {
@@ -362,9 +317,7 @@ impl Held for Checkin {
         // A request that was answered before it was sent leaves the connection in the middle of a message.
         let uploaded = self.body_in.is_none_or(|meter| meter.is_done());
         if whole && uploaded {
-            ticket
-                .endpoint()
-                .keep_idle(self.worker, connection, self.upstream.idle_per_worker);
+            ticket.endpoint().keep_idle(self.worker, connection, self.upstream.idle_per_worker);
         }
     }
 }

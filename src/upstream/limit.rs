@@ -42,19 +42,11 @@ impl Limit {
     /// When the try is late, as far as is known now. While the client keeps everybody waiting, no time passes.
     fn due(&self, now: Instant) -> Option<(Instant, Late)> {
         let progress = self.upload.as_ref().map(|(started, meter)| {
-            let so_far = if meter.is_waiting() {
-                now.saturating_duration_since(*started)
-            } else {
-                meter.progress()
-            };
+            let so_far = if meter.is_waiting() { now.saturating_duration_since(*started) } else { meter.progress() };
             (*started, so_far)
         });
-        let deadline = self.deadline.map(|due| {
-            (
-                due + progress.map_or(Duration::ZERO, |(_, after)| after),
-                Late::Deadline,
-            )
-        });
+        let deadline =
+            self.deadline.map(|due| (due + progress.map_or(Duration::ZERO, |(_, after)| after), Late::Deadline));
         let response = self.response.map(|(began, timeout)| {
             let sent = progress.map_or(began, |(started, after)| began.max(started + after));
             (sent + timeout, Late::Response)
@@ -91,10 +83,7 @@ impl Late {
     /// What the client is told.
     pub fn reject(self) -> Reject {
         match self {
-            Self::Deadline => Reject::new(
-                Reason::DeadlineExceeded,
-                "no answer within the time that this route allows",
-            ),
+            Self::Deadline => Reject::new(Reason::DeadlineExceeded, "no answer within the time that this route allows"),
             Self::Response => Reject::new(Reason::UpstreamTimeout, "the upstream did not answer in time"),
         }
     }

@@ -55,26 +55,14 @@ impl Lookup {
 
     /// The same with other files.
     pub fn from_files(policy: &DnsPolicy, resolv_conf: &Path, hosts: &Path) -> Self {
-        let files = Files {
-            resolv_conf: resolv_conf.to_owned(),
-            hosts: hosts.to_owned(),
-        };
+        let files = Files { resolv_conf: resolv_conf.to_owned(), hosts: hosts.to_owned() };
         let contents = Contents {
             resolv_conf: std::fs::read(&files.resolv_conf).unwrap_or_default(),
             hosts: std::fs::read(&files.hosts).unwrap_or_default(),
         };
         let system = Arc::new(System::new(&contents, &policy.servers, policy.timeout));
-        let loaded = Mutex::new(Loaded {
-            checked: clock::now(),
-            contents,
-            system,
-        });
-        Self {
-            servers: policy.servers.clone(),
-            timeout: policy.timeout,
-            files,
-            loaded,
-        }
+        let loaded = Mutex::new(Loaded { checked: clock::now(), contents, system });
+        Self { servers: policy.servers.clone(), timeout: policy.timeout, files, loaded }
     }
 
     /// The addresses of one kind that `name` has. An address in place of a name answers itself, the hosts file
@@ -176,15 +164,9 @@ impl Kind {
         ttl: Duration,
         server: Option<SocketAddr>,
     ) -> Result<FamilyAnswer, LookupFailure> {
-        let own = addresses
-            .into_iter()
-            .filter(|address| address.is_ipv4() == (self == Self::A));
+        let own = addresses.into_iter().filter(|address| address.is_ipv4() == (self == Self::A));
         let addresses: Vec<IpAddr> = own.collect();
-        if addresses.is_empty() {
-            Err(LookupFailure::Empty)
-        } else {
-            Ok(FamilyAnswer { addresses, ttl, server })
-        }
+        if addresses.is_empty() { Err(LookupFailure::Empty) } else { Ok(FamilyAnswer { addresses, ttl, server }) }
     }
 }
 
@@ -207,9 +189,7 @@ fn addresses_of(
         owner = target;
         ttl = ttl.min(alias_ttl);
     }
-    let own = records
-        .iter()
-        .filter(|record| record.name == *owner && record.record_type() == kind.record_type());
+    let own = records.iter().filter(|record| record.name == *owner && record.record_type() == kind.record_type());
     let ttl = own.clone().map(|record| record.ttl).fold(ttl, u32::min);
     let addresses = own.filter_map(|record| record.data.ip_addr());
     kind.pick(addresses, Duration::from_secs(ttl.into()), Some(server))
@@ -223,11 +203,7 @@ mod tests {
     fn only_records_of_the_name_or_of_its_alias_count() {
         let name = |text: &str| Name::from_ascii(text).unwrap();
         let address = |owner: &str, last, ttl| {
-            Record::from_rdata(
-                name(owner),
-                ttl,
-                RData::A(std::net::Ipv4Addr::new(10, 0, 0, last).into()),
-            )
+            Record::from_rdata(name(owner), ttl, RData::A(std::net::Ipv4Addr::new(10, 0, 0, last).into()))
         };
         let alias = Record::from_rdata(
             name("www.test."),
@@ -239,10 +215,7 @@ mod tests {
         let answer = addresses_of(&name("WWW.test."), &records, Kind::A, server).unwrap();
         assert_eq!(answer.addresses, [IpAddr::from([10, 0, 0, 1])]);
         assert_eq!(answer.ttl, Duration::from_secs(7));
-        assert_eq!(
-            addresses_of(&name("none.test."), &records, Kind::A, server),
-            Err(LookupFailure::Empty)
-        );
+        assert_eq!(addresses_of(&name("none.test."), &records, Kind::A, server), Err(LookupFailure::Empty));
     }
     #[tokio::test]
     async fn changed_files_count_and_lost_ones_do_not() {
@@ -256,23 +229,14 @@ mod tests {
         let second = lookup.reload().await;
         assert_eq!(second.servers[0].address, "10.0.0.2:53".parse().unwrap());
         std::fs::remove_file(&resolv_conf).unwrap();
-        assert!(
-            Arc::ptr_eq(&second, &lookup.reload().await),
-            "better the old one than none"
-        );
+        assert!(Arc::ptr_eq(&second, &lookup.reload().await), "better the old one than none");
     }
 
     #[tokio::test]
     async fn an_address_answers_itself() {
         let lookup = Lookup::from_files(&DnsPolicy::default(), Path::new("/dev/null"), Path::new("/dev/null"));
-        assert_eq!(
-            lookup.lookup("10.0.0.1", Kind::A).await.unwrap().addresses,
-            [IpAddr::from([10, 0, 0, 1])]
-        );
+        assert_eq!(lookup.lookup("10.0.0.1", Kind::A).await.unwrap().addresses, [IpAddr::from([10, 0, 0, 1])]);
         assert_eq!(lookup.lookup("10.0.0.1", Kind::Aaaa).await, Err(LookupFailure::Empty));
-        assert!(matches!(
-            lookup.lookup("a..b", Kind::A).await,
-            Err(LookupFailure::Failed(_))
-        ));
+        assert!(matches!(lookup.lookup("a..b", Kind::A).await, Err(LookupFailure::Failed(_))));
     }
 }

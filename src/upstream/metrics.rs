@@ -27,9 +27,7 @@ pub enum Outcome {
     Canceled,
 }
 
-const OUTCOMES: [&str; 10] = [
-    "1xx", "2xx", "3xx", "4xx", "5xx", "connect", "reset", "timeout", "protocol", "canceled",
-];
+const OUTCOMES: [&str; 10] = ["1xx", "2xx", "3xx", "4xx", "5xx", "connect", "reset", "timeout", "protocol", "canceled"];
 
 /// Why another try is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -101,17 +101,12 @@ impl Upstream {
         match &policy.discovery {
             Discovery::Addresses(addresses) => upstream.replace(addresses),
             Discovery::Dns { name, port } => {
-                let told = Told {
-                    upstream: Arc::downgrade(&upstream),
-                    recorder: tools.recorder.clone(),
-                };
+                let told = Told { upstream: Arc::downgrade(&upstream), recorder: tools.recorder.clone() };
                 let resolving = Resolving::start(name.clone(), *port, tools.dns.clone(), tools.lookup.clone(), told);
                 let _ = upstream.resolving.set(resolving);
             }
         }
-        let _ = upstream
-            .sweeping
-            .set(tasks::spawn(sweep(Arc::downgrade(&upstream), policy.keep_alive)));
+        let _ = upstream.sweeping.set(tasks::spawn(sweep(Arc::downgrade(&upstream), policy.keep_alive)));
         upstream
     }
 
@@ -149,22 +144,17 @@ impl Upstream {
             Some(due) => drop(tokio::time::timeout_at(due.into(), first_answer).await),
             None => drop(first_answer.await),
         }
-        self.balancer
-            .pick(&self.endpoints.load(), failed, random)
-            .ok_or_else(|| {
-                let cause = format!("upstream {} has no address", self.name);
-                Reject::new(Reason::NoEndpoints, "there is no address to send this request to")
-                    .because(cause)
-                    .retry_after(self.retry_after)
-            })
+        self.balancer.pick(&self.endpoints.load(), failed, random).ok_or_else(|| {
+            let cause = format!("upstream {} has no address", self.name);
+            Reject::new(Reason::NoEndpoints, "there is no address to send this request to")
+                .because(cause)
+                .retry_after(self.retry_after)
+        })
     }
 
     /// Whether there is an address that is not one of `failed`.
     fn has_other_than(&self, failed: &[SocketAddr]) -> bool {
-        self.endpoints
-            .load()
-            .iter()
-            .any(|endpoint| !failed.contains(&endpoint.address))
+        self.endpoints.load().iter().any(|endpoint| !failed.contains(&endpoint.address))
     }
 
     /// Something is wrong with an address: the name may have changed.
@@ -207,19 +197,14 @@ impl Observer for Told {
         if update.state == answers::State::Waiting {
             return;
         }
-        let addresses: Vec<_> = update
-            .addresses
-            .iter()
-            .map(|&address| WeightedAddress { address, weight: 1 })
-            .collect();
+        let addresses: Vec<_> =
+            update.addresses.iter().map(|&address| WeightedAddress { address, weight: 1 }).collect();
         upstream.replace(&addresses);
     }
 
     fn looked_up(&self, result: &'static str) {
         if let Some(upstream) = self.upstream.upgrade() {
-            self.recorder
-                .counter(names::DNS_LOOKUPS, &[&upstream.name, result])
-                .increment(1);
+            self.recorder.counter(names::DNS_LOOKUPS, &[&upstream.name, result]).increment(1);
         }
     }
 }
@@ -231,11 +216,7 @@ async fn sweep(upstream: Weak<Upstream>, keep: Duration) {
     loop {
         tokio::time::sleep(period).await;
         let Some(upstream) = upstream.upgrade() else { return };
-        upstream
-            .endpoints
-            .load()
-            .iter()
-            .for_each(|endpoint| endpoint.sweep(most));
+        upstream.endpoints.load().iter().for_each(|endpoint| endpoint.sweep(most));
         upstream.draining().retain(|endpoint| endpoint.in_flight() > 0);
     }
 }

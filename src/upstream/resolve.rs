@@ -56,7 +56,7 @@ pub struct Status {
     pub addresses: Vec<SocketAddr>,
     /// What they are worth.
     pub state: State,
-    /// The age of the oldest answer in use.
+    /// The age of the oldest answer in use; of the last good one while there is none in use.
     pub age_seconds: Option<f64>,
     /// The time to live of the answers in use, as their sender has it.
     pub ttl_seconds: Option<u64>,
@@ -112,10 +112,7 @@ impl Resolving {
     ) -> Self {
         let book = Book {
             answers: Answers::new(policy),
-            published: Update {
-                addresses: Vec::new(),
-                state: State::Waiting,
-            },
+            published: Update { addresses: Vec::new(), state: State::Waiting },
             next_lookup: clock::now(),
             server: None,
             last_error: None,
@@ -125,14 +122,7 @@ impl Resolving {
             advice: None,
         };
         let (observer, hurry) = (Box::new(observer), Notify::new());
-        let shared = Arc::new(Shared {
-            name,
-            port,
-            lookup,
-            observer,
-            hurry,
-            book: Mutex::new(book),
-        });
+        let shared = Arc::new(Shared { name, port, lookup, observer, hurry, book: Mutex::new(book) });
         let task = tasks::spawn(run(Arc::clone(&shared)));
         Self { shared, _task: task }
     }
@@ -154,6 +144,7 @@ impl Resolving {
             state: current.state,
             age_seconds: current
                 .since
+                .or_else(|| book.answers.last_good())
                 .map(|since| now.saturating_duration_since(since).as_secs_f64()),
             ttl_seconds: current.ttl.map(|ttl| ttl.as_secs()),
             server: book.server,
@@ -190,10 +181,7 @@ impl Shared {
     }
 
     fn with_port(&self, addresses: &[IpAddr]) -> Vec<SocketAddr> {
-        addresses
-            .iter()
-            .map(|&address| SocketAddr::new(address, self.port))
-            .collect()
+        addresses.iter().map(|&address| SocketAddr::new(address, self.port)).collect()
     }
 
     /// Asks every question once, all at the same time. Addresses are told as they come; that there are none is
@@ -217,8 +205,7 @@ impl Shared {
 
     /// Takes in what one question brought.
     fn record(&self, kind: Kind, result: Result<FamilyAnswer, LookupFailure>) {
-        self.observer
-            .looked_up(result.as_ref().map_or_else(LookupFailure::label, |_| "ok"));
+        self.observer.looked_up(result.as_ref().map_or_else(LookupFailure::label, |_| "ok"));
         let mut book = self.book();
         match &result {
             Err(failure) if failure.is_failure() => book.lookups_failed += 1,
@@ -234,9 +221,7 @@ impl Shared {
     fn judge(&self, failures: &Failures) {
         let mut book = self.book();
         let harmless = failures.len() < book.answers.questions().len();
-        let wrong = failures
-            .iter()
-            .filter(|(_, failure)| !(harmless && *failure == LookupFailure::Empty));
+        let wrong = failures.iter().filter(|(_, failure)| !(harmless && *failure == LookupFailure::Empty));
         let texts: Vec<String> = wrong.map(|(kind, failure)| format!("{kind:?}: {failure}")).collect();
         book.last_error = (!texts.is_empty()).then(|| texts.join("; "));
         let failing = book.answers.failing();
@@ -253,10 +238,7 @@ impl Shared {
         let (before, update) = {
             let mut book = self.book();
             let current = book.answers.addresses(clock::now());
-            let update = Update {
-                addresses: self.with_port(&current.addresses),
-                state: current.state,
-            };
+            let update = Update { addresses: self.with_port(&current.addresses), state: current.state };
             if update == book.published {
                 return;
             }
@@ -298,8 +280,7 @@ impl Shared {
         let suspect = {
             let book = self.book();
             let addresses = book.published.addresses.len();
-            book.server
-                .is_some_and(|server| swarm::may_be_virtual_ip(&self.name, server.ip(), addresses))
+            book.server.is_some_and(|server| swarm::may_be_virtual_ip(&self.name, server.ip(), addresses))
         };
         if !suspect {
             return self.set_advice(None);
@@ -330,24 +311,14 @@ impl Shared {
 
 fn log_change(name: &str, before: &Update, after: &Update) {
     let missing = |from: &Update, of: &Update| -> Vec<SocketAddr> {
-        from.addresses
-            .iter()
-            .filter(|address| !of.addresses.contains(address))
-            .copied()
-            .collect()
+        from.addresses.iter().filter(|address| !of.addresses.contains(address)).copied().collect()
     };
     let (added, removed) = (missing(after, before), missing(before, after));
     match after.state {
         State::Holding => tracing::warn!(name, ?removed, "the name is gone: its last addresses are held"),
         State::Empty => tracing::warn!(name, ?removed, "the name has no addresses"),
         _ if added.is_empty() && removed.is_empty() => {}
-        _ => tracing::info!(
-            name,
-            ?added,
-            ?removed,
-            count = after.addresses.len(),
-            "addresses have changed"
-        ),
+        _ => tracing::info!(name, ?added, ?removed, count = after.addresses.len(), "addresses have changed"),
     }
 }
 

@@ -88,10 +88,7 @@ impl Rewrite {
 
     /// The new path, where it is another.
     fn path(&self, original: &str) -> Option<String> {
-        let stripped = self
-            .strip_prefix
-            .as_deref()
-            .map_or(original, |prefix| path::strip(original, prefix));
+        let stripped = self.strip_prefix.as_deref().map_or(original, |prefix| path::strip(original, prefix));
         match &self.template {
             Some(template) => Some(collapse(&template.replace("{path}", stripped))),
             None => (stripped.len() != original.len()).then(|| stripped.to_owned()),
@@ -126,10 +123,7 @@ mod tests {
             (Some("/orders"), Some("/v2{path}"), "/orders/1", Some("/v2/1")),
             (None, Some("/fixed"), "/anything", Some("/fixed")),
         ] {
-            let rewrite = Rewrite {
-                strip_prefix: strip.map(Into::into),
-                template: template.map(Into::into),
-            };
+            let rewrite = Rewrite { strip_prefix: strip.map(Into::into), template: template.map(Into::into) };
             assert_eq!(rewrite.path(original).as_deref(), expected, "{original}");
         }
     }

@@ -90,26 +90,22 @@ impl UpstreamStatus {
     pub fn measure(&self, recorder: &Recorder) {
         for (state, label) in [(AddressState::Healthy, "healthy"), (AddressState::Draining, "draining")] {
             let count = self.addresses.iter().filter(|address| address.state == state).count();
-            recorder
-                .gauge(names::UPSTREAM_ENDPOINTS, &[&self.name, label])
-                .set(count as f64);
+            recorder.gauge(names::UPSTREAM_ENDPOINTS, &[&self.name, label]).set(count as f64);
         }
         let open: usize = self.addresses.iter().map(|address| address.connections).sum();
         let idle: usize = self.addresses.iter().map(|address| address.idle).sum();
-        recorder
-            .gauge(names::UPSTREAM_CONNECTIONS, &[&self.name, "idle"])
-            .set(idle as f64);
-        recorder
-            .gauge(names::UPSTREAM_CONNECTIONS, &[&self.name, "busy"])
-            .set(open.saturating_sub(idle) as f64);
+        recorder.gauge(names::UPSTREAM_CONNECTIONS, &[&self.name, "idle"]).set(idle as f64);
+        recorder.gauge(names::UPSTREAM_CONNECTIONS, &[&self.name, "busy"]).set(open.saturating_sub(idle) as f64);
         if let Some(age) = self.dns.as_ref().and_then(|dns| dns.age_seconds) {
             recorder.gauge(names::DNS_ANSWER_AGE, &[&self.name]).set(age);
         }
     }
 
-    /// Writes the samples of each address; a family of their own, since they go when the address goes.
+    /// Writes the samples of each address that takes requests. One that has left has no series any more; it may have
+    /// come back meanwhile, and there is one series for an address.
     pub fn render(&self, page: &mut String) {
-        for address in self.addresses.iter().take(SERIES) {
+        let healthy = |address: &&AddressStatus| address.state == AddressState::Healthy;
+        for address in self.addresses.iter().filter(healthy).take(SERIES) {
             let values = [self.name.as_str(), &address.address.to_string()];
             sample(page, names::ENDPOINT_REQUESTS, &values, address.requests);
         }

@@ -23,21 +23,13 @@ impl Source {
         let (uncommented, code) = (blank(&text, true), blank(&text, false));
         let tests = tests(&path, &code);
         let without = |text: &str| {
-            let kept = text
-                .char_indices()
-                .map(|(at, char)| match tests.iter().any(|test| test.contains(&at)) {
-                    true if char != '\n' => ' ',
-                    _ => char,
-                });
+            let kept = text.char_indices().map(|(at, char)| match tests.iter().any(|test| test.contains(&at)) {
+                true if char != '\n' => ' ',
+                _ => char,
+            });
             kept.collect::<String>()
         };
-        Self {
-            uncommented: without(&uncommented),
-            tested: code.clone(),
-            code: without(&code),
-            path,
-            text,
-        }
+        Self { uncommented: without(&uncommented), tested: code.clone(), code: without(&code), path, text }
     }
 
     /// The module at the top of the crate that it belongs to.
@@ -72,10 +64,7 @@ impl Source {
         let begins = |at: usize| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
         let mut found = Vec::new();
         for (at, _) in code.match_indices("fn ").filter(|(at, _)| begins(*at)) {
-            let name: String = code[at + 3..]
-                .chars()
-                .take_while(|c| c.is_alphanumeric() || *c == '_')
-                .collect();
+            let name: String = code[at + 3..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             if let (false, Some(end)) = (name.is_empty(), end_of_block(code, at)) {
                 let length = code[at..end].matches('\n').count() + 1;
                 found.push((code[..at].matches('\n').count() + 1, name, length));
@@ -89,18 +78,12 @@ impl Source {
         let mut found = Vec::new();
         for line in self.code.lines().map(str::trim_start) {
             let line = line.strip_prefix("pub ").unwrap_or(line);
-            let line = line
-                .split_once(") ")
-                .filter(|_| line.starts_with("pub("))
-                .map_or(line, |(_, rest)| rest);
+            let line = line.split_once(") ").filter(|_| line.starts_with("pub(")).map_or(line, |(_, rest)| rest);
             if let Some(rest) = line.strip_prefix("static ") {
                 found.push(rest.split(':').next().unwrap_or_default().to_owned());
             }
             found.extend(
-                ["thread_local!", "lazy_static!"]
-                    .iter()
-                    .filter(|word| line.contains(*word))
-                    .map(|&w| w.into()),
+                ["thread_local!", "lazy_static!"].iter().filter(|word| line.contains(*word)).map(|&w| w.into()),
             );
         }
         found
@@ -196,19 +179,14 @@ fn tests(path: &str, code: &str) -> Vec<std::ops::Range<usize>> {
         return std::iter::once(0..code.len()).collect();
     }
     let marked = code.match_indices("#[cfg(test)]");
-    marked
-        .filter_map(|(at, _)| Some(at..end_of_block(code, at)? + 1))
-        .collect()
+    marked.filter_map(|(at, _)| Some(at..end_of_block(code, at)? + 1)).collect()
 }
 
 /// Replaces comments by blanks, and what is inside of literals unless they are kept. Every character that is not ASCII
 /// becomes as many blanks as it has bytes, so that places stay the same.
 fn blank(text: &str, keep_literals: bool) -> String {
     let bytes = text.as_bytes();
-    let mut out: Vec<u8> = bytes
-        .iter()
-        .map(|byte| if byte.is_ascii() { *byte } else { b' ' })
-        .collect();
+    let mut out: Vec<u8> = bytes.iter().map(|byte| if byte.is_ascii() { *byte } else { b' ' }).collect();
     let mut at = 0;
     while at < bytes.len() {
         let (end, inside) = match bytes[at] {
@@ -235,20 +213,14 @@ fn blank(text: &str, keep_literals: bool) -> String {
                 *byte = b' ';
             }
         }
-        at = if bytes[at] == b'"' || raw_hashes(bytes, at).is_some() {
-            end + 1
-        } else {
-            end
-        };
+        at = if bytes[at] == b'"' || raw_hashes(bytes, at).is_some() { end + 1 } else { end };
     }
     String::from_utf8_lossy(&out).into_owned()
 }
 
 fn find(bytes: &[u8], from: usize, what: &[u8]) -> usize {
     let rest = bytes.get(from..).unwrap_or_default();
-    rest.windows(what.len())
-        .position(|window| window == what)
-        .map_or(bytes.len(), |at| from + at)
+    rest.windows(what.len()).position(|window| window == what).map_or(bytes.len(), |at| from + at)
 }
 
 fn end_of_string(bytes: &[u8], mut at: usize) -> usize {

@@ -71,9 +71,7 @@ pub(crate) fn text() -> String {
             .collect();
         keys.sort_by_key(|(key, _)| place_of_key(&sample, place, key));
         for (key, shape) in keys {
-            let default = shape
-                .get("default")
-                .map_or_else(String::new, |value| format!("`{value}`"));
+            let default = shape.get("default").map_or_else(String::new, |value| format!("`{value}`"));
             let meaning = text_of(&shape, "description").replace('|', "\\|");
             writeln!(out, "| `{key}` | {} | {default} | {meaning} |", value(&shape, &root)).unwrap();
         }
@@ -85,11 +83,7 @@ pub(crate) fn text() -> String {
 fn collect(schema: &Value, root: &Value, path: &str, tables: &mut Vec<Table>) {
     for (key, shape) in properties(schema) {
         let shape = resolved(&shape, root);
-        let path = if path.is_empty() {
-            key.clone()
-        } else {
-            format!("{path}.{key}")
-        };
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         let (title, path, inner) = if let Some(items) = shape.get("items") {
             (format!("[[{path}]]"), path, resolved(items, root))
         } else if let Some(any) = shape.get("additionalProperties").filter(|any| any.is_object()) {
@@ -101,50 +95,31 @@ fn collect(schema: &Value, root: &Value, path: &str, tables: &mut Vec<Table>) {
         if is_table(&shape, root) {
             collect(&inner, root, &path, tables);
             let description = text_of(&shape, "description").to_owned();
-            tables.push(Table {
-                title,
-                schema: inner,
-                description,
-            });
+            tables.push(Table { title, schema: inner, description });
         }
     }
 }
 
 /// Whether the reference gives it a section of its own: a table with keys of its own, by name or in a list.
 fn is_table(shape: &Value, root: &Value) -> bool {
-    let inner = shape
-        .get("items")
-        .or_else(|| shape.get("additionalProperties").filter(|any| any.is_object()));
-    inner.map_or_else(
-        || !properties(shape).is_empty(),
-        |inner| !properties(&resolved(inner, root)).is_empty(),
-    )
+    let inner = shape.get("items").or_else(|| shape.get("additionalProperties").filter(|any| any.is_object()));
+    inner.map_or_else(|| !properties(shape).is_empty(), |inner| !properties(&resolved(inner, root)).is_empty())
 }
 
 /// What may stand there.
 fn value(shape: &Value, root: &Value) -> String {
     let shape = &resolved(shape, root);
     if let Some(choices) = shape.get("enum").and_then(Value::as_array) {
-        return choices
-            .iter()
-            .map(|choice| format!("`{choice}`"))
-            .collect::<Vec<_>>()
-            .join(" ");
+        return choices.iter().map(|choice| format!("`{choice}`")).collect::<Vec<_>>().join(" ");
     }
     if let Some(shapes) = ["anyOf", "oneOf"].iter().find_map(|key| shape.get(key)?.as_array()) {
-        return shapes
-            .iter()
-            .map(|shape| value(shape, root))
-            .collect::<Vec<_>>()
-            .join(" or ");
+        return shapes.iter().map(|shape| value(shape, root)).collect::<Vec<_>>().join(" or ");
     }
     let format = text_of(shape, "format");
     if let Some((_, words)) = FORMATS.iter().find(|(name, _)| *name == format) {
         return (*words).to_owned() + &bounds(shape, "x-minimum", "x-maximum");
     }
-    let kind = shape.get("type").map_or("", |kind| {
-        kind.as_str().or_else(|| kind[0].as_str()).unwrap_or_default()
-    });
+    let kind = shape.get("type").map_or("", |kind| kind.as_str().or_else(|| kind[0].as_str()).unwrap_or_default());
     match kind {
         "array" => format!("list of {}", value(&shape["items"], root)),
         "object" if !properties(shape).is_empty() => {
@@ -183,11 +158,7 @@ fn resolved(shape: &Value, root: &Value) -> Value {
 }
 
 fn properties(shape: &Value) -> Map<String, Value> {
-    shape
-        .get("properties")
-        .and_then(Value::as_object)
-        .cloned()
-        .unwrap_or_default()
+    shape.get("properties").and_then(Value::as_object).cloned().unwrap_or_default()
 }
 
 fn text_of<'a>(shape: &'a Value, key: &str) -> &'a str {
@@ -197,12 +168,7 @@ fn text_of<'a>(shape: &'a Value, key: &str) -> &'a str {
 /// Where the sample begins a table; any name stands for NAME.
 fn place_of_table(sample: &str, title: &str) -> usize {
     let fits = |line: &str| {
-        let line = line
-            .split(" #")
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .trim_start_matches("# ");
+        let line = line.split(" #").next().unwrap_or_default().trim().trim_start_matches("# ");
         let (wanted, found): (Vec<_>, Vec<_>) = (title.split('.').collect(), line.split('.').collect());
         wanted.len() == found.len()
             && wanted.iter().zip(&found).all(|(wanted, found)| match *wanted {
@@ -225,9 +191,5 @@ fn place_of_table(sample: &str, title: &str) -> usize {
 fn place_of_key(sample: &str, table: usize, key: &str) -> usize {
     let from = sample.get(table..).unwrap_or_default();
     let begins = [format!("\n{key} = "), format!("\n# {key} = ")];
-    begins
-        .iter()
-        .filter_map(|begin| from.find(begin.as_str()))
-        .min()
-        .unwrap_or(usize::MAX)
+    begins.iter().filter_map(|begin| from.find(begin.as_str())).min().unwrap_or(usize::MAX)
 }

@@ -33,10 +33,7 @@ impl Log {
             (text.ends_with('\n') && text.lines().count() >= count).then_some(text)
         });
         let text = lines.await;
-        let lines: Vec<Value> = text
-            .lines()
-            .map(|line| serde_json::from_str(line).expect(line))
-            .collect();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
         assert_eq!(lines.len(), count, "{text}");
         lines
     }
@@ -73,10 +70,7 @@ async fn a_line_says_what_happened() {
     for (name, value) in [("status", 201), ("bytes_in", 3), ("bytes_out", 5), ("tries", 1)] {
         assert_eq!(line[name], value, "{name}: {line}");
     }
-    assert!(
-        line["duration_ms"].as_f64().unwrap() >= line["upstream_ms"].as_f64().unwrap(),
-        "{line}"
-    );
+    assert!(line["duration_ms"].as_f64().unwrap() >= line["upstream_ms"].as_f64().unwrap(), "{line}");
     assert!(line["time"].as_str().unwrap().ends_with('Z'), "{line}");
     assert_eq!(line.get("code"), None, "{line}");
 }
@@ -101,11 +95,7 @@ async fn refused_requests_have_their_lines_too() {
         let answer = ask(gate.address(), request).await;
         assert_eq!(answer.refusal(), (status, code.into()));
         let line = log.lines(number + 1).await.pop().unwrap();
-        assert_eq!(
-            (&line["status"], &line["code"]),
-            (&status.into(), &code.into()),
-            "{line}"
-        );
+        assert_eq!((&line["status"], &line["code"]), (&status.into(), &code.into()), "{line}");
         assert_eq!((&line["route"], &line["end"]), (&route.into(), &"ok".into()), "{line}");
         assert_eq!(line["request_id"], answer.head.get("x-request-id").unwrap(), "{line}");
     }
@@ -127,11 +117,9 @@ async fn what_a_client_writes_cannot_forge_a_line() {
 
 #[tokio::test]
 async fn a_line_says_who_ended_an_answer() {
-    for (target, end, status) in [
-        ("/reset", "upstream_reset", 200),
-        ("/stop", "timeout", 200),
-        ("/leave", "client_gone", 200),
-    ] {
+    for (target, end, status) in
+        [("/reset", "upstream_reset", 200), ("/stop", "timeout", 200), ("/leave", "client_gone", 200)]
+    {
         let backend = Backend::start(async |mut peer| {
             let seen = peer.request().await.unwrap();
             peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
@@ -144,9 +132,7 @@ async fn a_line_says_who_ended_an_answer() {
         let idle = if target == "/stop" { "100ms" } else { "60s" };
         let gate = Gate::before_upstream(&backend, &format!("idle_timeout = {idle:?}\n{}", log.table()));
         let mut client = Client::connect(gate.address()).await;
-        client
-            .send(format!("GET {target} HTTP/1.1\r\nHost: gate\r\n\r\n"))
-            .await;
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: gate\r\n\r\n")).await;
         assert_eq!(client.head().await.unwrap().status(), 200);
         assert_eq!(client.exactly(4).await.unwrap(), b"half");
         if target == "/leave" {
@@ -174,11 +160,7 @@ async fn a_request_that_nobody_waited_for_has_a_line_without_an_answer() {
     crate::support::eventually("the request has arrived", || backend.seen().len() == 1).await;
     drop(client);
     let line = log.only().await;
-    assert_eq!(
-        (&line["end"], &line["status"]),
-        (&"client_gone".into(), &0.into()),
-        "{line}"
-    );
+    assert_eq!((&line["end"], &line["status"]), (&"client_gone".into(), &0.into()), "{line}");
 }
 
 #[tokio::test]
@@ -189,11 +171,7 @@ async fn an_upstreams_failure_is_explained_in_the_log_alone() {
     let answer = ask(gate.address(), "GET / HTTP/1.1\r\nHost: gate\r\n\r\n").await;
     assert_eq!(answer.status(), 502);
     let line = log.only().await;
-    assert_eq!(
-        (&line["code"], &line["end"]),
-        (&"upstream_reset".into(), &"ok".into()),
-        "{line}"
-    );
+    assert_eq!((&line["code"], &line["end"]), (&"upstream_reset".into(), &"ok".into()), "{line}");
     let cause = line["cause"].as_str().unwrap();
     assert!(!cause.is_empty() && !answer.text().contains(cause), "{line}");
 }
@@ -205,21 +183,12 @@ async fn answers_without_a_body_end_well() {
     let gate = Gate::before(&backend, &log.table());
     let mut client = Client::connect(gate.address()).await;
     for method in ["GET", "HEAD"] {
-        assert_eq!(
-            client
-                .ask(format!("{method} / HTTP/1.1\r\nHost: gate\r\n\r\n"))
-                .await
-                .status(),
-            200
-        );
+        assert_eq!(client.ask(format!("{method} / HTTP/1.1\r\nHost: gate\r\n\r\n")).await.status(), 200);
     }
     let mut client = Client2::connect(gate.address()).await;
     assert_eq!(client.get("/").await.0, 200);
     let lines = log.lines(3).await;
-    assert!(
-        lines.iter().all(|line| line["end"] == "ok" && line["bytes_out"] == 0),
-        "{lines:?}"
-    );
+    assert!(lines.iter().all(|line| line["end"] == "ok" && line["bytes_out"] == 0), "{lines:?}");
     assert_eq!(lines.iter().filter(|line| line["protocol"] == "HTTP/2").count(), 1);
 }
 
@@ -227,8 +196,7 @@ async fn answers_without_a_body_end_well() {
 async fn a_tunnel_has_one_line_when_it_ends() {
     let backend = Backend::start(async |mut peer| {
         peer.request().await;
-        peer.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
-            .await;
+        peer.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n").await;
         peer.send("hello").await;
         peer.ended().await;
     })
@@ -236,16 +204,10 @@ async fn a_tunnel_has_one_line_when_it_ends() {
     let log = Log::new();
     let gate = Gate::before(&backend, &log.table());
     let mut client = Client::connect(gate.address()).await;
-    client
-        .send("GET / HTTP/1.1\r\nHost: gate\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
-        .await;
+    client.send("GET / HTTP/1.1\r\nHost: gate\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n").await;
     assert_eq!(client.head().await.unwrap().status(), 101);
     assert_eq!(client.exactly(5).await.unwrap(), b"hello");
     drop(client);
     let line = log.only().await;
-    assert_eq!(
-        (&line["status"], &line["bytes_out"], &line["end"]),
-        (&101.into(), &5.into(), &"ok".into()),
-        "{line}"
-    );
+    assert_eq!((&line["status"], &line["bytes_out"], &line["end"]), (&101.into(), &5.into(), &"ok".into()), "{line}");
 }

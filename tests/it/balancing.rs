@@ -1,50 +1,152 @@
 //! Every request is balanced over every address, for one client on one connection too.
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
 
-use tollgate::lab::dns::NameServer;
-use tollgate::lab::probe::{self, Options, Report};
-use tollgate::lab::replicas::{ReplicaOptions, Replicas};
+use axum::Router;
+use futures_util::future::join_all;
+use http::Version;
+use tollgate::lab::hello::BACKEND;
 
-use crate::support::Gate;
+use crate::support::load::{Client, Load, ask};
+use crate::support::town::{Container, Town};
 
-async fn ask(gate: &Gate, requests: u64, connections: usize) -> Report {
-    let options = Options {
-        target: format!("http://{}/", gate.address()).parse().unwrap(),
-        requests,
-        connections,
-        headers: http::HeaderMap::new(),
-        timeout: std::time::Duration::from_secs(10),
-    };
-    probe::run(&options).await
+type Hits = BTreeMap<String, u64>;
+
+/// Asks over one connection, and counts who answered.
+async fn over_one_connection(address: SocketAddr, version: Version, path: &str, requests: u64) -> Hits {
+    let mut client = Client::new(address, version);
+    let mut hits = Hits::new();
+    for _ in 0..requests {
+        let answer = client.ask(path).await.unwrap();
+        assert!(answer.status.is_success(), "{answer:?}");
+        *hits.entry(answer.backend).or_default() += 1;
+    }
+    hits
+}
+
+/// Asks over a connection for each request, and counts who answered.
+async fn over_a_connection_each(address: SocketAddr, path: &str, requests: u64) -> Hits {
+    let mut hits = Hits::new();
+    for _ in 0..requests {
+        let answer = ask(address, path).await;
+        *hits.entry(answer.backend).or_default() += 1;
+    }
+    hits
+}
+
+/// Fails unless each of `addresses` backends was hit as often as the others, give or take one.
+fn assert_even(hits: &Hits, addresses: usize, what: &str) {
+    let counts: Vec<u64> = hits.values().copied().collect();
+    let missing = addresses - counts.len();
+    let least = if missing > 0 { 0 } else { counts.iter().copied().min().unwrap() };
+    assert!(counts.iter().max().unwrap() - least <= 1, "{what}: {hits:?}");
+}
+
+async fn containers(town: &Town, count: u8) -> Vec<Container> {
+    join_all((1..=count).map(|last| town.start("app", last))).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lone_client_reaches_every_replica_equally() {
-    let names = std::sync::Arc::new(NameServer::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap());
-    let publishing = names.clone();
-    let options = ReplicaOptions {
-        name: "app".into(),
-        port: 0,
-        linger: std::time::Duration::from_millis(100),
-        drain: std::time::Duration::from_secs(5),
-    };
-    let replicas = Replicas::start(options, 3, move |addresses| {
-        publishing.set("app.test", addresses.to_vec(), 600);
-    })
-    .await
-    .unwrap();
-    let gate = Gate::start(&format!(
-        "[dns]\nservers = [\"{}\"]\n[[routes]]\nprefix = \"/\"\nupstream = \"http://app.test.:{}\"",
-        names.local_addr(),
-        replicas.port(),
-    ));
-    for (requests, connections) in [(30, 1), (31, 1), (60, 4)] {
-        let report = ask(&gate, requests, connections).await;
-        assert_eq!(report.failed(), 0, "{report}");
-        let hits: Vec<u64> = report.backends().values().copied().collect();
-        assert_eq!(hits.len(), 3, "{report}");
-        assert!(hits.iter().max().unwrap() - hits.iter().min().unwrap() <= 1, "{report}");
+async fn a_lone_client_reaches_every_address_equally_however_it_connects() {
+    let town = Town::new().await;
+    let _containers = containers(&town, 8).await;
+    let mut routes = String::new();
+    for size in 1..=8 {
+        town.publish(&format!("n{size}.test"), &(1..=size).collect::<Vec<_>>());
+        routes += &town.route(&format!("n{size}"));
     }
-    gate.shutdown();
+    for workers in [1, 2] {
+        let gate = town.gate(&format!("{routes}\n[server]\nworkers = {workers}"));
+        for size in 1..=8u8 {
+            let path = format!("/n{size}/");
+            for requests in [1, 2, 7, 16, 29] {
+                let what = |how: &str| format!("{requests} requests over {size} addresses, {workers} workers, {how}");
+                let hits = over_one_connection(gate.address(), Version::HTTP_11, &path, requests).await;
+                assert_even(&hits, size.into(), &what("http/1.1"));
+                let hits = over_one_connection(gate.address(), Version::HTTP_2, &path, requests).await;
+                assert_even(&hits, size.into(), &what("h2"));
+                let hits = over_a_connection_each(gate.address(), &path, requests).await;
+                assert_even(&hits, size.into(), &what("a connection each"));
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_on_two_workers_share_one_turn() {
+    let town = Town::new().await;
+    let _containers = containers(&town, 3).await;
+    town.publish("app.test", &[1, 2, 3]);
+    let gate = town.gate(&format!("{}\n[server]\nworkers = 2", town.route("app")));
+    let clients = (0..6).map(|_| over_one_connection(gate.address(), Version::HTTP_11, "/app/", 41));
+    let mut all = Hits::new();
+    for hits in join_all(clients).await {
+        for (name, count) in hits {
+            *all.entry(name).or_default() += count;
+        }
+    }
+    assert_eq!(all.values().copied().collect::<Vec<_>>(), [82, 82, 82], "{all:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn weights_are_shares() {
+    let town = Town::new().await;
+    let _containers = containers(&town, 3).await;
+    let [a, b, c] = [1, 2, 3].map(|last| town.socket(last));
+    let gate = town.gate(&format!(
+        "[upstreams.app]\naddresses = [{{ address = \"{a}\", weight = 5 }}, \"{b}\", \"{c}\"]\n\
+         [[routes]]\nprefix = \"/\"\nupstream = \"app\""
+    ));
+    let hits = over_one_connection(gate.address(), Version::HTTP_11, "/", 70).await;
+    assert_eq!(hits.values().copied().collect::<Vec<_>>(), [50, 10, 10], "{hits:?}");
+}
+
+/// Answers like any other, but late.
+fn slow(name: &'static str) -> Router {
+    Router::new().fallback(move || async move {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        [(BACKEND, name)]
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn least_request_turns_away_from_a_slow_backend_and_round_robin_does_not() {
+    let town = Town::new().await;
+    let _quick = containers(&town, 2).await;
+    let _slow = town.start_with(slow("slow"), 3).await;
+    town.publish("app.test", &[1, 2, 3]);
+    let upstream = |balance: &str| {
+        let port = town.port;
+        format!(
+            "[upstreams.app]\ndns = \"app.test.:{port}\"\nbalance = \"{balance}\"\n\
+             [[routes]]\nprefix = \"/\"\nupstream = \"app\""
+        )
+    };
+    let share = async |balance: &str| {
+        let gate = town.gate(&upstream(balance));
+        let load = Load::start(gate.address(), "/", 6);
+        load.goes_on(300).await;
+        let seen = load.stop().await;
+        assert_eq!(seen.bad, 0, "{seen:?}");
+        assert_eq!(seen.backends.len(), 3, "{seen:?}");
+        seen.backends["slow"] as f64 / seen.good as f64
+    };
+    let (even, least) = (share("round_robin").await, share("least_request").await);
+    assert!((0.3..0.37).contains(&even), "round robin gave it {even}");
+    assert!(least < 0.2, "least request gave it {least}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn random_reaches_every_address() {
+    let town = Town::new().await;
+    let _containers = containers(&town, 3).await;
+    town.publish("app.test", &[1, 2, 3]);
+    let port = town.port;
+    let gate = town.gate(&format!(
+        "[upstreams.app]\ndns = \"app.test.:{port}\"\nbalance = \"random\"\n[[routes]]\nprefix = \"/\"\nupstream = \"app\""
+    ));
+    let hits = over_one_connection(gate.address(), Version::HTTP_11, "/", 150).await;
+    assert!(hits.len() == 3 && hits.values().all(|&count| count > 15), "{hits:?}");
 }

@@ -19,10 +19,7 @@ fn pattern(length: usize) -> Vec<u8> {
 async fn fifty_mebibytes_pass_in_both_directions_unchanged() {
     let backend = Backend::start(async |mut peer| {
         while let Some(seen) = peer.request().await {
-            let head = format!(
-                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
-                seen.content.bytes.len()
-            );
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", seen.content.bytes.len());
             peer.send(head).await;
             peer.send(&seen.content.bytes).await;
         }
@@ -31,12 +28,7 @@ async fn fifty_mebibytes_pass_in_both_directions_unchanged() {
     let gate = Gate::before(&backend, "max_body = 0\n");
     let body = pattern(50 * MIB);
     let mut client = Client::connect(gate.address()).await;
-    client
-        .send(format!(
-            "PUT / HTTP/1.1\r\nHost: gate\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        ))
-        .await;
+    client.send(format!("PUT / HTTP/1.1\r\nHost: gate\r\nContent-Length: {}\r\n\r\n", body.len())).await;
     client.send(&body).await;
     let answer = client.answer().await.unwrap();
     assert_eq!(answer.head.get("content-length"), Some("52428800"));
@@ -82,9 +74,7 @@ async fn a_part_of_an_upload_arrives_before_the_next_is_sent() {
     .await;
     let gate = Gate::before(&backend, "");
     let mut client = Client::connect(gate.address()).await;
-    client
-        .send("POST / HTTP/1.1\r\nHost: gate\r\nContent-Length: 12\r\n\r\n")
-        .await;
+    client.send("POST / HTTP/1.1\r\nHost: gate\r\nContent-Length: 12\r\n\r\n").await;
     assert_eq!(client.head().await.unwrap().status(), 200);
     for piece in ["one_", "two_", "last"] {
         client.send(piece).await;
@@ -119,19 +109,13 @@ async fn a_backend_that_does_not_read_stops_the_client_not_the_gateway() {
             read_on.notified().await;
             let content = peer.content(&head, false).await.unwrap();
             let length = content.bytes.len().to_string();
-            peer.send(format!(
-                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{length}",
-                length.len()
-            ))
-            .await;
+            peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{length}", length.len())).await;
         }
     })
     .await;
     let gate = Gate::before(&backend, "max_body = 0\n");
     let mut client = Client::connect(gate.address()).await;
-    client
-        .send("POST / HTTP/1.1\r\nHost: gate\r\nContent-Length: 67108864\r\n\r\n")
-        .await;
+    client.send("POST / HTTP/1.1\r\nHost: gate\r\nContent-Length: 67108864\r\n\r\n").await;
     let written = fill(|block| client.send_now(block).unwrap_or(0)).await;
     assert!(written < 48 * MIB, "{written} bytes went somewhere");
     read_on.notify_one();
@@ -188,11 +172,7 @@ async fn answers_without_a_body_are_just_that() {
     let head = client.ask("HEAD /head HTTP/1.1\r\nHost: gate\r\n\r\n").await.head;
     assert_eq!((head.status(), head.get("content-length")), (200, Some("12345")));
     let head = client.ask("HEAD /chunked HTTP/1.1\r\nHost: gate\r\n\r\n").await.head;
-    assert_eq!(
-        (head.status(), head.get("content-length")),
-        (200, None),
-        "the length is not known to be nothing"
-    );
+    assert_eq!((head.status(), head.get("content-length")), (200, None), "the length is not known to be nothing");
     let none = client.get("/204").await.head;
     assert_eq!(none.status(), 204);
     assert!(!none.has("content-length") && !none.has("transfer-encoding"));
@@ -200,11 +180,7 @@ async fn answers_without_a_body_are_just_that() {
     assert_eq!((unchanged.status(), unchanged.get("etag")), (304, Some("\"x\"")));
     let empty = client.get("/empty").await;
     assert_eq!(empty.head.get("content-length"), Some("0"));
-    assert_eq!(
-        client.get("/").await.text(),
-        "ok",
-        "the connection is where it should be"
-    );
+    assert_eq!(client.get("/").await.text(), "ok", "the connection is where it should be");
     assert_eq!(backend.connections(), 1);
 }
 
@@ -212,8 +188,7 @@ async fn answers_without_a_body_are_just_that() {
 async fn a_body_that_ends_with_its_connection_passes() {
     let backend = Backend::start(async |mut peer| {
         peer.request().await;
-        peer.send("HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nuntil the end")
-            .await;
+        peer.send("HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nuntil the end").await;
     })
     .await;
     let gate = Gate::before(&backend, "");
@@ -243,22 +218,11 @@ async fn an_answer_before_the_upload_is_over_gets_through() {
     .await;
     let gate = Gate::before(&backend, "");
     let mut client = Client::connect(gate.address()).await;
-    client
-        .send("POST / HTTP/1.1\r\nHost: gate\r\nContent-Length: 100000\r\n\r\nbeginning")
-        .await;
+    client.send("POST / HTTP/1.1\r\nHost: gate\r\nContent-Length: 100000\r\n\r\nbeginning").await;
     let early = within("the early answer", client.answer()).await.unwrap();
     assert_eq!((early.status(), early.text()), (200, "ok".into()));
-    assert_eq!(
-        ask(gate.address(), "GET / HTTP/1.1\r\nHost: gate\r\n\r\n")
-            .await
-            .status(),
-        200
-    );
-    assert_eq!(
-        backend.seen()[1].connection,
-        2,
-        "the first connection is in the middle of an upload"
-    );
+    assert_eq!(ask(gate.address(), "GET / HTTP/1.1\r\nHost: gate\r\n\r\n").await.status(), 200);
+    assert_eq!(backend.seen()[1].connection, 2, "the first connection is in the middle of an upload");
 }
 
 #[tokio::test]

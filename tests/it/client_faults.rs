@@ -27,10 +27,8 @@ async fn a_badly_framed_body_is_the_clients_error() {
             assert_eq!(answer.refusal(), (400, "bad_request".into()), "{broken:?}");
         }
         assert!(client.ended().await.is_empty(), "nothing can follow");
-        gate.counted("tollgate_upstream_requests_total{upstream=\"app\",outcome=\"canceled\"} 1")
-            .await;
-        gate.counted("tollgate_upstream_requests_total{upstream=\"app\",outcome=\"reset\"} 0")
-            .await;
+        gate.counted("tollgate_upstream_requests_total{upstream=\"app\",outcome=\"canceled\"} 1").await;
+        gate.counted("tollgate_upstream_requests_total{upstream=\"app\",outcome=\"reset\"} 0").await;
     }
 }
 
@@ -51,10 +49,8 @@ async fn a_client_that_closes_in_its_body_is_not_the_upstreams_failure() {
             true => client.reset(),
             false => drop(client),
         }
-        gate.counted("tollgate_upstream_requests_total{upstream=\"app\",outcome=\"canceled\"} 1")
-            .await;
-        gate.counted("tollgate_upstream_requests_total{upstream=\"app\",outcome=\"reset\"} 0")
-            .await;
+        gate.counted("tollgate_upstream_requests_total{upstream=\"app\",outcome=\"canceled\"} 1").await;
+        gate.counted("tollgate_upstream_requests_total{upstream=\"app\",outcome=\"reset\"} 0").await;
         gate.counted("tollgate_requests_in_flight{route=\"app\"} 0").await;
     }
 }
@@ -74,6 +70,5 @@ async fn the_upstream_does_not_take_a_broken_upload_for_a_whole_one() {
         client.finish().await;
         client.ended().await;
     }
-    gate.counted("tollgate_upstream_connections{upstream=\"app\",state=\"idle\"} 0")
-        .await;
+    gate.counted("tollgate_upstream_connections{upstream=\"app\",state=\"idle\"} 0").await;
 }

@@ -63,10 +63,7 @@ impl Followed {
     async fn is_told(&self, addresses: &[IpAddr], state: State) {
         let addresses = addresses.iter().map(|&address| SocketAddr::new(address, 80)).collect();
         let wanted = Update { addresses, state };
-        eventually(&format!("{wanted:?}"), || {
-            self.told.updates.lock().unwrap().last() == Some(&wanted)
-        })
-        .await;
+        eventually(&format!("{wanted:?}"), || self.told.updates.lock().unwrap().last() == Some(&wanted)).await;
     }
 
     async fn counts(&self, result: &str) {
@@ -141,13 +138,7 @@ async fn an_outage_at_the_start_is_waited_out() {
 async fn stale_addresses_end() {
     let server = name_server().await;
     server.set("app", [v4(1)], TTL);
-    let app = Followed::new(
-        "app",
-        DnsPolicy {
-            max_stale: Duration::from_millis(500),
-            ..quick(&server)
-        },
-    );
+    let app = Followed::new("app", DnsPolicy { max_stale: Duration::from_millis(500), ..quick(&server) });
     app.is_told(&[v4(1)], State::Fresh).await;
     server.behave("app", &Behaviour::Refused);
     app.is_told(&[], State::Empty).await;
@@ -165,11 +156,7 @@ async fn a_name_that_is_gone_is_held_and_then_empty() {
         app.is_told(&[v4(1)], State::Holding).await;
         let held = clock::now();
         app.is_told(&[], State::Empty).await;
-        assert!(
-            held.elapsed() >= Duration::from_millis(250),
-            "held for {:?}",
-            held.elapsed()
-        );
+        assert!(held.elapsed() >= Duration::from_millis(250), "held for {:?}", held.elapsed());
         app.counts(result).await;
         server.behave("app", &Behaviour::Normal);
         app.is_told(&[v4(1)], State::Fresh).await;
@@ -192,11 +179,7 @@ async fn a_long_answer_comes_over_tcp_and_is_capped() {
     app.is_told(&lowest, State::Fresh).await;
     let queries = server.queries("app", A);
     eventually("more rounds", || server.queries("app", A) > queries + 6).await;
-    assert_eq!(
-        app.told.updates.lock().unwrap().len(),
-        1,
-        "the turning of the records changes nothing"
-    );
+    assert_eq!(app.told.updates.lock().unwrap().len(), 1, "the turning of the records changes nothing");
 }
 
 #[tokio::test]
@@ -238,13 +221,7 @@ async fn a_family_that_is_never_answered_does_not_hold_up_the_first_addresses() 
     let server = name_server().await;
     server.set("app", [v4(1)], TTL);
     server.behave_for("app", AAAA, Behaviour::Silence);
-    let app = Followed::new(
-        "app",
-        DnsPolicy {
-            timeout: Duration::from_secs(60),
-            ..quick(&server)
-        },
-    );
+    let app = Followed::new("app", DnsPolicy { timeout: Duration::from_secs(60), ..quick(&server) });
     app.is_told(&[v4(1)], State::Fresh).await;
 }
 
@@ -261,10 +238,7 @@ async fn answers_about_another_name_and_garbage_are_never_used() {
         eventually("more rounds", || server.queries("app", A) > queries + 3).await;
         let updates = app.told.updates.lock().unwrap();
         let strange = SocketAddr::new(v4(66), 80);
-        assert!(
-            !updates.iter().any(|update| update.addresses.contains(&strange)),
-            "{nonsense:?}"
-        );
+        assert!(!updates.iter().any(|update| update.addresses.contains(&strange)), "{nonsense:?}");
     }
 }
 
@@ -283,21 +257,11 @@ async fn a_flapping_name_is_followed() {
 async fn a_time_to_live_of_zero_is_no_hot_loop() {
     let server = name_server().await;
     server.set("app", [v4(1)], 0);
-    let app = Followed::new(
-        "app",
-        DnsPolicy {
-            min_refresh: Duration::from_millis(100),
-            ..quick(&server)
-        },
-    );
+    let app = Followed::new("app", DnsPolicy { min_refresh: Duration::from_millis(100), ..quick(&server) });
     app.is_told(&[v4(1)], State::Fresh).await;
     let (began, queries) = (clock::now(), server.queries("app", A));
     eventually("five rounds", || server.queries("app", A) >= queries + 5).await;
-    assert!(
-        began.elapsed() >= Duration::from_millis(380),
-        "five rounds in {:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() >= Duration::from_millis(380), "five rounds in {:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -305,14 +269,7 @@ async fn asking_now_does_not_wait_for_the_next_round_and_is_limited() {
     let server = name_server().await;
     server.set("app", [v4(1)], TTL);
     let min_refresh = Duration::from_millis(200);
-    let app = Followed::new(
-        "app",
-        DnsPolicy {
-            refresh: Duration::from_secs(3600),
-            min_refresh,
-            ..quick(&server)
-        },
-    );
+    let app = Followed::new("app", DnsPolicy { refresh: Duration::from_secs(3600), min_refresh, ..quick(&server) });
     app.is_told(&[v4(1)], State::Fresh).await;
     server.set("app", [v4(2)], TTL);
     for _ in 0..1000 {
@@ -329,13 +286,7 @@ async fn a_silent_server_is_passed_over() {
     silent.set_silent(true);
     server.set("app", [v4(1)], TTL);
     let servers = vec![silent.local_addr(), server.local_addr()];
-    let app = Followed::new(
-        "app",
-        DnsPolicy {
-            servers,
-            ..quick(&server)
-        },
-    );
+    let app = Followed::new("app", DnsPolicy { servers, ..quick(&server) });
     app.is_told(&[v4(1)], State::Fresh).await;
     assert_eq!(app.status().server, Some(server.local_addr()));
 }
@@ -356,11 +307,7 @@ async fn short_names_and_the_hosts_file_work_as_for_any_program() {
     server.behave("app.none.test", &Behaviour::ServFail);
     let app = follow("app");
     eventually("a failed lookup", || app.status().lookups_failed > 2).await;
-    assert_eq!(
-        app.status().state,
-        State::Waiting,
-        "a failure does not lead to the next name"
-    );
+    assert_eq!(app.status().state, State::Waiting, "a failure does not lead to the next name");
 }
 
 #[tokio::test]

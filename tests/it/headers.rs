@@ -31,11 +31,7 @@ async fn what_ends_at_this_hop_does_not_reach_the_upstream() {
     }
     assert_eq!(head.get("x-three"), Some("3"));
     assert_eq!(head.get("te"), Some("trailers"));
-    assert_eq!(
-        head.get("content-type"),
-        Some("text/plain"),
-        "no option takes this away"
-    );
+    assert_eq!(head.get("content-type"), Some("text/plain"), "no option takes this away");
     let plain = seen_with(&gate, &backend, "TE: gzip\r\n").await;
     assert!(!plain.has("te"), "{plain:?}");
 }
@@ -48,14 +44,7 @@ async fn what_ends_at_this_hop_does_not_reach_the_client() {
     let backend = Backend::answering(answer).await;
     let gate = Gate::before(&backend, "");
     let head = ask(gate.address(), "GET / HTTP/1.1\r\nHost: gate\r\n\r\n").await.head;
-    for gone in [
-        "connection",
-        "x-one",
-        "x-two",
-        "keep-alive",
-        "proxy-authenticate",
-        "upgrade",
-    ] {
+    for gone in ["connection", "x-one", "x-two", "keep-alive", "proxy-authenticate", "upgrade"] {
         assert!(!head.has(gone), "{gone}: {head:?}");
     }
     assert_eq!(head.get("x-three"), Some("3"));
@@ -78,11 +67,7 @@ async fn the_upstream_hears_who_asked_and_a_stranger_cannot_say_otherwise() {
     for gone in ["x-real-ip", "x-forwarded-prefix", "forwarded"] {
         assert!(!head.has(gone), "{gone}");
     }
-    assert_eq!(
-        head.get("x-request-id").unwrap().len(),
-        36,
-        "an id of the gateway's own"
-    );
+    assert_eq!(head.get("x-request-id").unwrap().len(), 36, "an id of the gateway's own");
 }
 
 #[tokio::test]
@@ -96,10 +81,7 @@ async fn a_trusted_proxy_is_believed_and_added_to() {
     assert_eq!(head.get("x-forwarded-proto"), Some("https"));
     assert_eq!(head.get("x-forwarded-host"), Some("public.test"));
     assert_eq!(head.get("x-forwarded-prefix"), Some("/app"));
-    assert_eq!(
-        head.all("forwarded").join(", "),
-        "for=203.0.113.7, for=127.0.0.1;proto=http"
-    );
+    assert_eq!(head.all("forwarded").join(", "), "for=203.0.113.7, for=127.0.0.1;proto=http");
     assert_eq!(head.get("x-request-id"), Some("from-the-edge"));
     assert_eq!(head.all("via").join(", "), "1.0 edge, 1.1 tollgate");
     let untold = seen_with(&gate, &backend, "").await;
@@ -117,10 +99,7 @@ async fn client_and_upstream_get_the_same_id_for_a_request_and_never_twice() {
     for _ in 0..3 {
         let answer = client.get("/").await;
         let id = answer.head.get("x-request-id").unwrap().to_owned();
-        assert_eq!(
-            backend.seen().last().unwrap().head.get("x-request-id"),
-            Some(id.as_str())
-        );
+        assert_eq!(backend.seen().last().unwrap().head.get("x-request-id"), Some(id.as_str()));
         assert!(!ids.contains(&id));
         ids.push(id);
     }
@@ -133,12 +112,7 @@ async fn names_that_only_look_like_managed_ones_are_dropped() {
     let fields = "X_Forwarded_For: 9.9.9.9\r\nX-Forwarded_Host: evil\r\nHo_st: x\r\nContent_Length: 9\r\nX_Other: 1\r\n\
                   Transfer_Encoding: chunked\r\n";
     let head = seen_with(&gate, &backend, fields).await;
-    for gone in [
-        "x_forwarded_for",
-        "x-forwarded_host",
-        "content_length",
-        "transfer_encoding",
-    ] {
+    for gone in ["x_forwarded_for", "x-forwarded_host", "content_length", "transfer_encoding"] {
         assert!(!head.has(gone), "{gone}");
     }
     assert_eq!(head.get("x_other"), Some("1"));
@@ -181,11 +155,9 @@ async fn other_fields_pass_untouched_in_their_number_and_order() {
         Backend::answering("HTTP/1.1 299 Odd Reason\r\nX-A: 1\r\nX-A: 2\r\nX-Empty:\r\nContent-Length: 0\r\n\r\n")
             .await;
     let gate = Gate::before(&backend, "");
-    let head = seen_fields(
-        &gate,
-        "Cookie: a=1; b=2\r\nX-B: 2\r\nX-B: 1\r\nX-Bytes: \u{e9}\r\nAuthorization: Bearer x\r\n",
-    )
-    .await;
+    let head =
+        seen_fields(&gate, "Cookie: a=1; b=2\r\nX-B: 2\r\nX-B: 1\r\nX-Bytes: \u{e9}\r\nAuthorization: Bearer x\r\n")
+            .await;
     assert_eq!(head.line, "HTTP/1.1 299 Odd Reason");
     assert_eq!(head.all("x-a"), ["1", "2"]);
     assert_eq!(head.get("x-empty"), Some(""));
@@ -197,7 +169,5 @@ async fn other_fields_pass_untouched_in_their_number_and_order() {
 }
 
 async fn seen_fields(gate: &Gate, fields: &str) -> crate::support::wire::Head {
-    ask(gate.address(), format!("GET / HTTP/1.1\r\nHost: gate\r\n{fields}\r\n"))
-        .await
-        .head
+    ask(gate.address(), format!("GET / HTTP/1.1\r\nHost: gate\r\n{fields}\r\n")).await.head
 }

@@ -25,11 +25,7 @@ pub(crate) struct Case {
 impl Case {
     /// The same case again, out of a table.
     fn copy(&self) -> Self {
-        Self {
-            name: self.name,
-            raw: self.raw.clone(),
-            must: self.must,
-        }
+        Self { name: self.name, raw: self.raw.clone(), must: self.must }
     }
 }
 
@@ -43,11 +39,7 @@ pub(crate) enum Must {
     /// The connection ends, with or without such a problem: there is nobody to answer.
     End,
     /// The backend gets this one request and nothing else.
-    Pass {
-        method: &'static str,
-        target: &'static str,
-        body: &'static [u8],
-    },
+    Pass { method: &'static str, target: &'static str, body: &'static [u8] },
     /// The first request passes, what follows is refused.
     PassThenRefuse,
     /// Two requests, both of which pass.
@@ -77,11 +69,7 @@ pub(crate) const fn post(name: &'static str, raw: &'static [u8], body: &'static 
 }
 
 pub(crate) const fn case(name: &'static str, raw: &'static [u8], must: Must) -> Case {
-    Case {
-        name,
-        raw: Cow::Borrowed(raw),
-        must,
-    }
+    Case { name, raw: Cow::Borrowed(raw), must }
 }
 
 /// Sends every case to one gateway, and says at once what went wrong with all of them.
@@ -125,10 +113,7 @@ fn verdict(case: &Case, backend: &Recorder, gate: &Gate) -> Result<(), String> {
         true => Ok(()),
         false => Err(format!("{what}; the client got {text:?}, the backend {heard}")),
     };
-    require(
-        carried.iter().all(|carried| carried.rest.is_empty()),
-        "bytes behind the request",
-    )?;
+    require(carried.iter().all(|carried| carried.rest.is_empty()), "bytes behind the request")?;
     let statuses: Vec<u16> = got.iter().map(|got| got.status).collect();
     let refused = |got: Option<&crate::support::raw::Got>, allowed: &[u16]| {
         got.is_some_and(|got| {
@@ -139,10 +124,7 @@ fn verdict(case: &Case, backend: &Recorder, gate: &Gate) -> Result<(), String> {
     match case.must {
         Must::Refuse(allowed) => {
             require(whole.is_empty(), "the backend got a request")?;
-            require(
-                statuses.len() == 1 && refused(got.first(), allowed),
-                "not refused properly",
-            )
+            require(statuses.len() == 1 && refused(got.first(), allowed), "not refused properly")
         }
         Must::Decline => {
             require(carried.is_empty(), "the backend got something")?;
@@ -155,10 +137,7 @@ fn verdict(case: &Case, backend: &Recorder, gate: &Gate) -> Result<(), String> {
             require(properly, "not ended properly")
         }
         Must::Pass { method, target, body } => {
-            require(
-                statuses == [200] && carried.len() == 1 && whole.len() == 1,
-                "not passed once",
-            )?;
+            require(statuses == [200] && carried.len() == 1 && whole.len() == 1, "not passed once")?;
             let same = whole[0].method == method && whole[0].target == target && whole[0].body == body;
             require(same, "passed in another meaning")
         }
@@ -169,9 +148,8 @@ fn verdict(case: &Case, backend: &Recorder, gate: &Gate) -> Result<(), String> {
                 "the second not refused",
             )
         }
-        Must::PassTwice => require(
-            statuses == [200, 200] && whole.len() == 2 && carried.len() == 2,
-            "not passed twice",
-        ),
+        Must::PassTwice => {
+            require(statuses == [200, 200] && whole.len() == 2 && carried.len() == 2, "not passed twice")
+        }
     }
 }

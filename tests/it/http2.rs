@@ -21,9 +21,7 @@ async fn a_request_looks_to_the_upstream_like_any_other() {
     let backend = Backend::answering(OK).await;
     let gate = Gate::before(&backend, "");
     let mut client = Plain::connect(gate.address()).await;
-    let put = Request::put("http://Gate.test:80/a/./b?q=%41")
-        .header("x-a", "1")
-        .header("x-a", "2");
+    let put = Request::put("http://Gate.test:80/a/./b?q=%41").header("x-a", "1").header("x-a", "2");
     let response = client.send(request(put, b"body")).await.unwrap();
     assert_eq!(response.status(), 200);
     assert!(response.headers().contains_key("x-request-id"));
@@ -41,10 +39,7 @@ async fn cookies_that_came_in_pieces_reach_the_upstream_as_one_field() {
     let backend = Backend::answering(OK).await;
     let gate = Gate::before(&backend, "");
     let mut client = Plain::connect(gate.address()).await;
-    let get = Request::get("http://gate/")
-        .header("cookie", "a=1")
-        .header("cookie", "b=2; c=3")
-        .header("cookie", "d=4");
+    let get = Request::get("http://gate/").header("cookie", "a=1").header("cookie", "b=2; c=3").header("cookie", "d=4");
     assert_eq!(client.send(request(get, b"")).await.unwrap().status(), 200);
     assert_eq!(backend.only().head.all("cookie"), ["a=1; b=2; c=3; d=4"]);
 }
@@ -60,11 +55,7 @@ async fn streams_of_one_connection_do_not_wait_for_each_other() {
                 // Nobody is answered before everybody has asked.
                 meeting.wait().await;
                 let body = seen.head.target().to_owned();
-                peer.send(format!(
-                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
-                    body.len()
-                ))
-                .await;
+                peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await;
             }
         }
     })
@@ -104,16 +95,10 @@ async fn the_requests_of_one_connection_are_spread_evenly_over_the_backends() {
         for asked in asking {
             assert_eq!(asked.await.unwrap(), 200);
         }
-        let counts: Vec<_> = backends
-            .iter()
-            .zip(before)
-            .map(|(backend, before)| backend.seen().len() - before)
-            .collect();
+        let counts: Vec<_> =
+            backends.iter().zip(before).map(|(backend, before)| backend.seen().len() - before).collect();
         assert_eq!(counts.iter().sum::<usize>(), requests);
-        assert!(
-            counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1,
-            "{counts:?}"
-        );
+        assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1, "{counts:?}");
     }
 }
 
@@ -121,11 +106,7 @@ async fn the_requests_of_one_connection_are_spread_evenly_over_the_backends() {
 async fn large_bodies_pass_on_several_streams_at_once() {
     let backend = Backend::start(async |mut peer| {
         while let Some(seen) = peer.request().await {
-            peer.send(format!(
-                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
-                seen.content.bytes.len()
-            ))
-            .await;
+            peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", seen.content.bytes.len())).await;
             peer.send(&seen.content.bytes).await;
         }
     })
@@ -137,10 +118,7 @@ async fn large_bodies_pass_on_several_streams_at_once() {
             let mut client = client.clone();
             let body = vec![b'a' + number; 2 * 1024 * 1024];
             tokio::spawn(async move {
-                let response = client
-                    .send(request(Request::post("http://gate/"), &body))
-                    .await
-                    .unwrap();
+                let response = client.send(request(Request::post("http://gate/"), &body)).await.unwrap();
                 text(response).await.into_bytes() == body
             })
         })
@@ -155,21 +133,11 @@ async fn a_host_that_contradicts_the_authority_is_refused() {
     let backend = Backend::answering(OK).await;
     let gate = Gate::before(&backend, "");
     let mut client = Plain::connect(gate.address()).await;
-    for (host, status) in [
-        ("other.test", 400),
-        ("gate.test:81", 400),
-        ("GATE.test.", 200),
-        ("gate.test", 200),
-    ] {
+    for (host, status) in [("other.test", 400), ("gate.test:81", 400), ("GATE.test.", 200), ("gate.test", 200)] {
         let get = Request::get("http://gate.test/").header("host", host);
         assert_eq!(client.send(request(get, b"")).await.unwrap().status(), status, "{host}");
     }
-    assert!(
-        backend
-            .seen()
-            .iter()
-            .all(|seen| seen.head.get("host") == Some("gate.test"))
-    );
+    assert!(backend.seen().iter().all(|seen| seen.head.get("host") == Some("gate.test")));
 }
 
 #[tokio::test]
@@ -184,14 +152,7 @@ async fn refusals_cost_their_stream_alone() {
         assert_eq!(refused.headers()["content-type"], "application/problem+json");
         assert!(text(refused).await.contains("body_too_large"));
         assert_eq!(client.get("/../x").await.0, 400);
-        assert_eq!(
-            client
-                .send(request(Request::delete("http://gate/"), b""))
-                .await
-                .unwrap()
-                .status(),
-            405
-        );
+        assert_eq!(client.send(request(Request::delete("http://gate/"), b"")).await.unwrap().status(), 405);
         assert_eq!(client.get("/").await, (200, "ok".into()));
     }
 }

@@ -18,9 +18,7 @@ async fn a_client_that_waits_for_a_100_gets_it_and_sends_its_body() {
     let gate = Gate::before(&backend, "");
     let mut client = Client::connect(gate.address()).await;
     for _ in 0..2 {
-        client
-            .send("POST / HTTP/1.1\r\nHost: gate\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
-            .await;
+        client.send("POST / HTTP/1.1\r\nHost: gate\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n").await;
         assert_eq!(client.head().await.unwrap().status(), 100);
         let answer = client.ask("body").await;
         assert_eq!((answer.status(), answer.text()), (200, "ok".into()));
@@ -37,12 +35,7 @@ async fn a_request_that_is_refused_is_refused_without_a_100_before() {
     let gate = Gate::start(&format!(
         "[[routes]]\nprefix = \"/small\"\nupstream = \"http://{address}\"\nmax_body = \"1KiB\"\nmethods = [\"POST\"]\n"
     ));
-    for (line, status) in [
-        ("POST /small", 413),
-        ("PUT /small", 405),
-        ("POST /nowhere", 404),
-        ("POST /../x", 400),
-    ] {
+    for (line, status) in [("POST /small", 413), ("PUT /small", 405), ("POST /nowhere", 404), ("POST /../x", 400)] {
         let mut client = Client::connect(gate.address()).await;
         let request = format!("{line} HTTP/1.1\r\nHost: gate\r\nExpect: 100-continue\r\nContent-Length: 2000\r\n\r\n");
         assert_eq!(client.ask(request).await.status(), status, "{line}");
@@ -52,11 +45,7 @@ async fn a_request_that_is_refused_is_refused_without_a_100_before() {
 
 #[tokio::test]
 async fn a_request_that_cannot_be_forwarded_is_refused_without_a_100_before() {
-    let unused = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let unused = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let gate = Gate::start(&format!("[[routes]]\nprefix = \"/\"\nupstream = \"http://{unused}\"\n"));
     let mut client = Client::connect(gate.address()).await;
     let request = "POST / HTTP/1.1\r\nHost: gate\r\nExpect: 100-continue\r\nContent-Length: 2000\r\n\r\n";
@@ -128,10 +117,7 @@ async fn pipelined_requests_get_their_hints_and_answers_in_order() {
         statuses.push(client.answer().await.unwrap().status());
     }
     assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 3);
-    assert!(
-        statuses.iter().all(|status| [103, 200].contains(status)),
-        "{statuses:?}"
-    );
+    assert!(statuses.iter().all(|status| [103, 200].contains(status)), "{statuses:?}");
 }
 
 #[tokio::test]

@@ -32,10 +32,7 @@ async fn a_connection_that_the_upstream_is_about_to_close_is_not_used_again() {
         for _ in 0..3 {
             let answer = client.get("/").await;
             assert_eq!((answer.status(), answer.text()), (200, "ok".into()), "{head}");
-            assert!(
-                !answer.head.has("connection"),
-                "the client's connection is another matter"
-            );
+            assert!(!answer.head.has("connection"), "the client's connection is another matter");
         }
         assert_eq!(backend.connections(), 3, "{head}");
     }
@@ -45,10 +42,8 @@ async fn a_connection_that_the_upstream_is_about_to_close_is_not_used_again() {
 async fn a_client_that_closes_leaves_the_upstreams_connection_open() {
     let backend = Backend::answering(OK).await;
     let gate = Gate::before(&backend, "[server]\nworkers = 1\n");
-    for request in [
-        "GET / HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n",
-        "GET / HTTP/1.0\r\nHost: gate\r\n\r\n",
-    ] {
+    for request in ["GET / HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n", "GET / HTTP/1.0\r\nHost: gate\r\n\r\n"]
+    {
         let mut client = Client::connect(gate.address()).await;
         assert_eq!(client.ask(request).await.text(), "ok");
         assert!(client.ended().await.is_empty());
@@ -103,8 +98,7 @@ async fn a_connection_that_closed_while_idle_costs_nobody_a_request() {
         assert_eq!(client.ask(request).await.status(), 200);
         close.notify_one();
         assert_eq!(backend.connections(), number + 1);
-        gate.counted("tollgate_upstream_connections{upstream=\"app\",state=\"idle\"} 0")
-            .await;
+        gate.counted("tollgate_upstream_connections{upstream=\"app\",state=\"idle\"} 0").await;
     }
 }
 
@@ -127,8 +121,7 @@ async fn a_get_that_met_a_closing_connection_is_sent_again() {
         assert_eq!(client.get("/").await.text(), "ok");
     }
     assert_eq!(backend.connections(), 4);
-    gate.counted("tollgate_upstream_retries_total{upstream=\"app\",reason=\"stale\"} 3")
-        .await;
+    gate.counted("tollgate_upstream_retries_total{upstream=\"app\",reason=\"stale\"} 3").await;
 }
 
 #[tokio::test]
@@ -159,8 +152,7 @@ async fn idle_connections_are_given_up_after_their_time() {
     let backend = Backend::answering(OK).await;
     let gate = Gate::before_upstream(&backend, "keep_alive = \"100ms\"\n");
     assert_eq!(get(gate.address(), "/").await.status(), 200);
-    gate.counted("tollgate_upstream_connections{upstream=\"app\",state=\"idle\"} 0")
-        .await;
+    gate.counted("tollgate_upstream_connections{upstream=\"app\",state=\"idle\"} 0").await;
     assert_eq!(get(gate.address(), "/").await.status(), 200);
     assert_eq!(backend.connections(), 2);
 }
@@ -181,14 +173,11 @@ async fn no_more_connections_are_kept_than_allowed() {
     .await;
     let gate = Gate::before_upstream(&backend, "max_idle = 1\n[server]\nworkers = 1\n");
     let address = gate.address();
-    let asking: Vec<_> = (0..4)
-        .map(|_| tokio::spawn(async move { get(address, "/").await.status() }))
-        .collect();
+    let asking: Vec<_> = (0..4).map(|_| tokio::spawn(async move { get(address, "/").await.status() })).collect();
     for asked in asking {
         assert_eq!(asked.await.unwrap(), 200);
     }
-    gate.counted("tollgate_upstream_connections{upstream=\"app\",state=\"idle\"} 1")
-        .await;
+    gate.counted("tollgate_upstream_connections{upstream=\"app\",state=\"idle\"} 1").await;
 }
 
 #[tokio::test]
@@ -199,8 +188,7 @@ async fn events_arrive_one_by_one_however_slowly_they_come() {
         let go_on = told.clone();
         async move {
             peer.request().await;
-            peer.send("HTTP/1.1 200 OK\r\nContent-Type: Text/Event-Stream; charset=utf-8\r\n\r\n")
-                .await;
+            peer.send("HTTP/1.1 200 OK\r\nContent-Type: Text/Event-Stream; charset=utf-8\r\n\r\n").await;
             for number in 0..3 {
                 peer.send(format!("data: {number}\n\n")).await;
                 go_on.notified().await;

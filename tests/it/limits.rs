@@ -23,11 +23,9 @@ async fn too_many_fields_are_refused_and_as_many_as_allowed_are_not() {
 
 #[tokio::test]
 async fn a_head_that_is_too_large_is_refused() {
-    for (limit, most) in [
-        ("", 64 * 1024),
-        ("max_header_bytes = \"8KiB\"\n", 8192),
-        ("max_header_bytes = \"128KiB\"\n", 128 * 1024),
-    ] {
+    for (limit, most) in
+        [("", 64 * 1024), ("max_header_bytes = \"8KiB\"\n", 8192), ("max_header_bytes = \"128KiB\"\n", 128 * 1024)]
+    {
         let backend = Backend::answering(OK).await;
         let gate = Gate::before(&backend, &format!("[server]\n{limit}"));
         let request = |length: usize| format!("GET / HTTP/1.1\r\nHost: gate\r\nx: {}\r\n\r\n", "v".repeat(length));
@@ -37,10 +35,7 @@ async fn a_head_that_is_too_large_is_refused() {
             assert_eq!(refusal, (431, "header_too_large".into()), "{length} of {most}");
         }
         let target = format!("GET /{} HTTP/1.1\r\nHost: gate\r\n\r\n", "v".repeat(most));
-        assert_eq!(
-            ask(gate.address(), target).await.refusal(),
-            (431, "header_too_large".into())
-        );
+        assert_eq!(ask(gate.address(), target).await.refusal(), (431, "header_too_large".into()));
         assert_eq!(backend.seen().len(), 1);
     }
 }
@@ -50,17 +45,12 @@ async fn a_body_that_is_announced_too_large_is_refused_unread() {
     let backend = Backend::answering(OK).await;
     let gate = Gate::before(&backend, "max_body = \"1KiB\"\n");
     for (length, status) in [(1024, 200), (1025, 413)] {
-        let request = format!(
-            "POST / HTTP/1.1\r\nHost: gate\r\nContent-Length: {length}\r\n\r\n{}",
-            "x".repeat(length)
-        );
+        let request =
+            format!("POST / HTTP/1.1\r\nHost: gate\r\nContent-Length: {length}\r\n\r\n{}", "x".repeat(length));
         assert_eq!(ask(gate.address(), request).await.status(), status, "{length}");
     }
     let huge = "POST / HTTP/1.1\r\nHost: gate\r\nContent-Length: 99999999999\r\n\r\n";
-    assert_eq!(
-        ask(gate.address(), huge).await.refusal(),
-        (413, "body_too_large".into())
-    );
+    assert_eq!(ask(gate.address(), huge).await.refusal(), (413, "body_too_large".into()));
     assert_eq!(backend.seen().len(), 1);
 }
 
@@ -78,8 +68,7 @@ async fn a_body_that_turns_out_too_large_is_refused() {
         assert_eq!(refused.refusal(), (413, "body_too_large".into()));
     }
     assert_eq!(backend.seen().len(), 1, "no part of them passes for a whole");
-    gate.counted("tollgate_upstream_requests_total{upstream=\"app\",outcome=\"reset\"} 0")
-        .await;
+    gate.counted("tollgate_upstream_requests_total{upstream=\"app\",outcome=\"reset\"} 0").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,9 +77,7 @@ async fn a_client_that_is_still_uploading_hears_why_it_is_refused() {
     let gate = Gate::before(&backend, "max_body = \"1KiB\"\n");
     for _ in 0..5 {
         let mut client = Client::connect(gate.address()).await;
-        client
-            .send("POST / HTTP/1.1\r\nHost: gate\r\nContent-Length: 20000000\r\n\r\n")
-            .await;
+        client.send("POST / HTTP/1.1\r\nHost: gate\r\nContent-Length: 20000000\r\n\r\n").await;
         client.send(vec![b'x'; 20_000_000]).await;
         assert_eq!(client.answer().await.unwrap().refusal(), (413, "body_too_large".into()));
     }
@@ -125,10 +112,7 @@ async fn a_head_that_is_too_large_for_http2_is_refused() {
     for number in 0..20 {
         request = request.header(format!("x-{number}"), "v");
     }
-    let response = client
-        .send(request.body(http_body_util::Full::<bytes::Bytes>::default()).unwrap())
-        .await
-        .unwrap();
+    let response = client.send(request.body(http_body_util::Full::<bytes::Bytes>::default()).unwrap()).await.unwrap();
     assert_eq!(response.status(), 431);
     assert_eq!(client.get("/").await.0, 200);
 }

@@ -33,20 +33,8 @@ async fn the_upstream_sees_the_canonical_path_and_the_query_as_it_came() {
 async fn a_path_that_can_be_read_in_two_ways_never_reaches_an_upstream() {
     let backend = Backend::answering(OK).await;
     let gate = Gate::before(&backend, "");
-    for path in [
-        "/../etc",
-        "/a/../../b",
-        "/%2e%2e/b",
-        "/a%00",
-        "/a%0d%0ax",
-        "/a\\b",
-        "/a%",
-        "/a%zz",
-        "/a/..;/b",
-    ] {
-        let refusal = ask(gate.address(), format!("GET {path} HTTP/1.1\r\nHost: gate\r\n\r\n"))
-            .await
-            .refusal();
+    for path in ["/../etc", "/a/../../b", "/%2e%2e/b", "/a%00", "/a%0d%0ax", "/a\\b", "/a%", "/a%zz", "/a/..;/b"] {
+        let refusal = ask(gate.address(), format!("GET {path} HTTP/1.1\r\nHost: gate\r\n\r\n")).await.refusal();
         assert_eq!(refusal, (400, "bad_request".into()), "{path}");
     }
     assert!(backend.seen().is_empty());
@@ -92,12 +80,7 @@ async fn a_path_is_rewritten_and_its_query_kept() {
         .concat(),
     );
     let mut client = Client::connect(gate.address()).await;
-    for (sent, expected) in [
-        ("/a/1?q=1", "/v2/a/1?q=1"),
-        ("/b/1", "/v2/1"),
-        ("/b", "/v2/"),
-        ("/c/x?y", "/fixed?y"),
-    ] {
+    for (sent, expected) in [("/a/1?q=1", "/v2/a/1?q=1"), ("/b/1", "/v2/1"), ("/b", "/v2/"), ("/c/x?y", "/fixed?y")] {
         assert_eq!(client.get(sent).await.status(), 200);
         assert_eq!(backend.seen().last().unwrap().head.target(), expected, "{sent}");
     }
@@ -127,11 +110,9 @@ async fn an_escaped_slash_is_refused_where_the_path_decides_something() {
         assert!(refused.text().contains("encoded_slashes"), "{}", refused.text());
     }
     assert!(backend.seen().is_empty());
-    for (path, seen) in [
-        ("/plain/a%2fb", "/plain/a%2Fb"),
-        ("/trusting/a%2fb", "/a%2Fb"),
-        ("/strict/a%20b", "/strict/a%20b"),
-    ] {
+    for (path, seen) in
+        [("/plain/a%2fb", "/plain/a%2Fb"), ("/trusting/a%2fb", "/a%2Fb"), ("/strict/a%20b", "/strict/a%20b")]
+    {
         assert_eq!(client.get(path).await.status(), 200, "{path}");
         assert_eq!(backend.seen().last().unwrap().head.target(), seen);
     }

@@ -22,10 +22,7 @@ impl Named {
             text += &format!("[upstreams.{name}]\naddresses = [\"{}\"]\n", backend.address());
         }
         for route in routes {
-            text += &format!(
-                "[[routes]]\n{}\n",
-                route.replace(" @", "\nupstream = @").replace("; ", "\n")
-            );
+            text += &format!("[[routes]]\n{}\n", route.replace(" @", "\nupstream = @").replace("; ", "\n"));
         }
         for (name, _) in &self.0 {
             text = text.replace(&format!("@{name}\n"), &format!("\"{name}\"\n"));
@@ -35,9 +32,7 @@ impl Named {
 }
 
 async fn ask_host(gate: &Gate, host: &str) -> String {
-    ask(gate.address(), format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"))
-        .await
-        .text()
+    ask(gate.address(), format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).await.text()
 }
 
 #[tokio::test]
@@ -86,28 +81,12 @@ async fn a_path_with_a_final_slash_can_be_a_route_of_its_own() {
 
 #[tokio::test]
 async fn prefixes_with_odd_characters_mean_themselves() {
-    let odd = [
-        "/{id}",
-        "/a{*rest}",
-        "/:id",
-        "/*",
-        "/*all",
-        "/50%25",
-        "/caf%C3%A9",
-        "/a{{b}}",
-        "/}{",
-        "/(x)",
-        "/a+b",
-    ];
+    let odd = ["/{id}", "/a{*rest}", "/:id", "/*", "/*all", "/50%25", "/caf%C3%A9", "/a{{b}}", "/}{", "/(x)", "/a+b"];
     let mut names = vec!["root"];
     names.extend(["n0", "n1", "n2", "n3", "n4", "n5", "n6", "n7", "n8", "n9", "n10"]);
     let named = Named::start(&names).await;
     let mut routes = vec!["prefix = \"/\" @root".to_owned()];
-    routes.extend(
-        odd.iter()
-            .enumerate()
-            .map(|(at, prefix)| format!("prefix = \"{prefix}\" @n{at}")),
-    );
+    routes.extend(odd.iter().enumerate().map(|(at, prefix)| format!("prefix = \"{prefix}\" @n{at}")));
     let gate = named.gate(&routes.iter().map(String::as_str).collect::<Vec<_>>());
     let mut client = Client::connect(gate.address()).await;
     for (at, prefix) in odd.iter().enumerate() {
@@ -116,13 +95,8 @@ async fn prefixes_with_odd_characters_mean_themselves() {
         }
         assert_eq!(client.get(&format!("{prefix}x")).await.text(), "root", "{prefix}x");
     }
-    for (path, name) in [
-        ("/caf\u{e9}", "n6"),
-        ("/caf%c3%a9/x", "n6"),
-        ("/7", "root"),
-        ("/ab", "root"),
-        ("/a", "root"),
-    ] {
+    for (path, name) in [("/caf\u{e9}", "n6"), ("/caf%c3%a9/x", "n6"), ("/7", "root"), ("/ab", "root"), ("/a", "root")]
+    {
         assert_eq!(client.get(path).await.text(), name, "{path}");
     }
 }
@@ -163,12 +137,9 @@ async fn a_longer_path_of_any_host_goes_before_a_shorter_one_of_this_host() {
         "prefix = \"/long\" @any",
         "prefix = \"/\"; hosts = [\"*.test\"] @wide",
     ]);
-    for (host, path, name) in [
-        ("a.test", "/", "host"),
-        ("a.test", "/long/1", "any"),
-        ("b.test", "/x", "wide"),
-        ("b.test", "/long", "any"),
-    ] {
+    for (host, path, name) in
+        [("a.test", "/", "host"), ("a.test", "/long/1", "any"), ("b.test", "/x", "wide"), ("b.test", "/long", "any")]
+    {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
         assert_eq!(ask(gate.address(), request).await.text(), name, "{host}{path}");
     }
@@ -217,10 +188,7 @@ async fn a_method_that_no_route_of_the_path_takes_is_refused_with_those_that_are
     let refused = client.ask("DELETE /a/1 HTTP/1.1\r\nHost: gate\r\n\r\n").await;
     assert_eq!(refused.refusal(), (405, "method_not_allowed".into()));
     assert_eq!(refused.head.get("allow"), Some("GET, HEAD, POST, PUT"));
-    assert_eq!(
-        client.ask("DELETE /b HTTP/1.1\r\nHost: gate\r\n\r\n").await.text(),
-        "root"
-    );
+    assert_eq!(client.ask("DELETE /b HTTP/1.1\r\nHost: gate\r\n\r\n").await.text(), "root");
 }
 
 #[tokio::test]
@@ -238,16 +206,8 @@ async fn what_no_route_takes_is_not_found() {
     assert_eq!(client.ask(known).await.refusal(), (404, "no_route".into()));
     let head = client.ask("HEAD /nowhere HTTP/1.1\r\nHost: gate\r\n\r\n").await;
     assert_eq!(head.status(), 404);
-    assert_ne!(
-        head.head.get("content-length"),
-        Some("0"),
-        "as long as the answer to a GET"
-    );
-    assert_eq!(
-        client.get("/orders").await.text(),
-        "orders",
-        "no byte of a body came behind the HEAD"
-    );
+    assert_ne!(head.head.get("content-length"), Some("0"), "as long as the answer to a GET");
+    assert_eq!(client.get("/orders").await.text(), "orders", "no byte of a body came behind the HEAD");
 }
 
 #[tokio::test]
@@ -263,10 +223,8 @@ async fn options_of_the_whole_server_is_answered_here() {
 fn paths(depth: usize, segments: &[&str]) -> Vec<String> {
     let mut all = vec![String::new()];
     for _ in 0..depth {
-        let longer: Vec<_> = all
-            .iter()
-            .flat_map(|path| segments.iter().map(move |segment| format!("{path}/{segment}")))
-            .collect();
+        let longer: Vec<_> =
+            all.iter().flat_map(|path| segments.iter().map(move |segment| format!("{path}/{segment}"))).collect();
         all.extend(longer);
     }
     all.retain(|path| !path.is_empty());
@@ -283,16 +241,8 @@ async fn many_prefixes_and_exact_paths_are_told_apart_as_their_definition_says()
     for round in 0..3 {
         // Which ones are routes differs by round and is the same in every run.
         let is_route = |at: usize, share: usize| (at * 2_654_435_761 + round * 40_503) % 97 < share;
-        let prefixes: Vec<_> = candidates
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| is_route(*at, 12))
-            .collect();
-        let exacts: Vec<_> = candidates
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| is_route(at + 7, 8))
-            .collect();
+        let prefixes: Vec<_> = candidates.iter().enumerate().filter(|(at, _)| is_route(*at, 12)).collect();
+        let exacts: Vec<_> = candidates.iter().enumerate().filter(|(at, _)| is_route(at + 7, 8)).collect();
         let route = |kind: &str, at: usize, path: &str| {
             let address = backend.address();
             format!("[[routes]]\n{kind} = \"{path}\"\nrewrite = \"/{kind}/{at}\"\nupstream = \"http://{address}\"\n")
@@ -304,21 +254,13 @@ async fn many_prefixes_and_exact_paths_are_told_apart_as_their_definition_says()
         for path in &asked {
             let exact = exacts.iter().find(|(_, exact)| *exact == path);
             let below = |prefix: &str| path == prefix || path.starts_with(&format!("{prefix}/"));
-            let longest = prefixes
-                .iter()
-                .filter(|(_, prefix)| below(prefix))
-                .max_by_key(|(_, prefix)| prefix.len());
-            let expected = exact
-                .map(|(at, _)| format!("/path/{at}"))
-                .or(longest.map(|(at, _)| format!("/prefix/{at}")));
+            let longest = prefixes.iter().filter(|(_, prefix)| below(prefix)).max_by_key(|(_, prefix)| prefix.len());
+            let expected =
+                exact.map(|(at, _)| format!("/path/{at}")).or(longest.map(|(at, _)| format!("/prefix/{at}")));
             let before = backend.seen().len();
             let status = client.get(path).await.status();
             let taken = backend.seen().get(before).map(|seen| seen.head.target().to_owned());
-            assert_eq!(
-                (status, &taken),
-                (if expected.is_some() { 200 } else { 404 }, &expected),
-                "{path}"
-            );
+            assert_eq!((status, &taken), (if expected.is_some() { 200 } else { 404 }, &expected), "{path}");
         }
     }
 }

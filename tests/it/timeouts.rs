@@ -38,10 +38,7 @@ async fn a_client_that_does_not_finish_its_head_is_cut_off() {
     client.send("GET /slow HTTP/1.1\r\nHo").await;
     let began = Instant::now();
     client.ended().await;
-    assert!(
-        began.elapsed() < Duration::from_secs(10),
-        "not the time of an idle connection"
-    );
+    assert!(began.elapsed() < Duration::from_secs(10), "not the time of an idle connection");
     assert_eq!(backend.seen().len(), 1);
 }
 
@@ -83,17 +80,13 @@ async fn a_client_that_stops_in_its_body_is_told_and_the_upstream_not_blamed() {
         assert_eq!(refused.refusal(), (408, "body_timeout".into()));
         client.ended().await;
     }
-    gate.counted("tollgate_upstream_requests_total{upstream=\"app\",outcome=\"canceled\"} 2")
-        .await;
+    gate.counted("tollgate_upstream_requests_total{upstream=\"app\",outcome=\"canceled\"} 2").await;
 }
 
 #[tokio::test]
 async fn a_client_that_sends_its_body_too_slowly_is_told() {
     let backend = mute().await;
-    let gate = Gate::before(
-        &backend,
-        "[server]\nmin_body_rate = \"1MiB/s\"\nbody_idle_timeout = \"60s\"\n",
-    );
+    let gate = Gate::before(&backend, "[server]\nmin_body_rate = \"1MiB/s\"\nbody_idle_timeout = \"60s\"\n");
     let refused = ask(gate.address(), format!("{UPLOAD}half")).await;
     assert_eq!(refused.refusal(), (408, "body_timeout".into()));
 }
@@ -121,13 +114,8 @@ async fn an_upstream_that_does_not_answer_in_time_is_given_up() {
     for request in ["GET / HTTP/1.1\r\nHost: gate\r\n\r\n", &format!("{UPLOAD}0123456789")] {
         assert_eq!(client.ask(request).await.refusal(), (504, "upstream_timeout".into()));
     }
-    gate.counted("tollgate_upstream_requests_total{upstream=\"app\",outcome=\"timeout\"} 2")
-        .await;
-    assert_eq!(
-        backend.connections(),
-        2,
-        "a connection that owes an answer is not used again"
-    );
+    gate.counted("tollgate_upstream_requests_total{upstream=\"app\",outcome=\"timeout\"} 2").await;
+    assert_eq!(backend.connections(), 2, "a connection that owes an answer is not used again");
 }
 
 #[tokio::test]
@@ -195,10 +183,7 @@ async fn a_budget_of_time_does_not_end_a_body() {
 
 #[tokio::test]
 async fn an_upstream_that_stops_in_its_body_breaks_the_answer_off() {
-    for framing in [
-        "Content-Length: 10\r\n\r\nhalf",
-        "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
-    ] {
+    for framing in ["Content-Length: 10\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"] {
         let backend = Backend::start(move |mut peer| async move {
             peer.request().await;
             peer.send(format!("HTTP/1.1 200 OK\r\n{framing}")).await;

@@ -61,9 +61,7 @@ async fn trailers_pass_both_ways_over_http2() {
     trailers.insert("checksum", "42".parse().unwrap());
     let frames = [Frame::data(Bytes::from_static(b"hi")), Frame::trailers(trailers)];
     let body = StreamBody::new(stream::iter(frames.map(Ok::<_, std::convert::Infallible>)));
-    let request = Request::post("http://gate/")
-        .header("te", "trailers")
-        .header("trailer", "checksum");
+    let request = Request::post("http://gate/").header("te", "trailers").header("trailer", "checksum");
     let response = client.send(request.body(body).unwrap()).await.unwrap();
     let collected = within("the answer", response.into_body().collect()).await.unwrap();
     assert_eq!(collected.trailers().unwrap().get("grpc-status").unwrap(), "0");

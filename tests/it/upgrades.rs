@@ -42,10 +42,7 @@ async fn messages_pass_both_ways_until_the_client_closes() {
         assert_eq!(client.exactly(4).await.unwrap(), message.as_bytes());
     }
     client.finish().await;
-    assert!(
-        client.ended().await.is_empty(),
-        "the backend has closed behind the client"
-    );
+    assert!(client.ended().await.is_empty(), "the backend has closed behind the client");
     gate.counted("tollgate_requests_in_flight{route=\"app\"} 0").await;
 }
 
@@ -58,11 +55,7 @@ async fn a_tunnel_ends_when_the_upstream_closes() {
     .await;
     let gate = Gate::before(&backend, "");
     let mut client = upgraded(&gate).await;
-    assert_eq!(
-        client.ended().await,
-        b"bye",
-        "also what came in one segment with the 101"
-    );
+    assert_eq!(client.ended().await, b"bye", "also what came in one segment with the 101");
 }
 
 #[tokio::test]
@@ -97,15 +90,9 @@ async fn nothing_that_follows_an_upgrade_passes_before_the_upstream_agrees() {
     let backend = Backend::answering(OK).await;
     let gate = Gate::before(&backend, "");
     let mut client = Client::connect(gate.address()).await;
-    client
-        .send(format!("{ASK}GET /../smuggled HTTP/1.1\r\nHost: gate\r\n\r\n"))
-        .await;
+    client.send(format!("{ASK}GET /../smuggled HTTP/1.1\r\nHost: gate\r\n\r\n")).await;
     assert_eq!(client.answer().await.unwrap().status(), 200);
-    assert_eq!(
-        client.answer().await.unwrap().refusal(),
-        (400, "bad_request".into()),
-        "read here as a request"
-    );
+    assert_eq!(client.answer().await.unwrap().refusal(), (400, "bad_request".into()), "read here as a request");
     assert_eq!(backend.only().head.target(), "/ws");
 }
 
@@ -114,15 +101,8 @@ async fn a_switch_that_nobody_asked_for_is_the_upstreams_error() {
     let backend = Backend::answering(AGREE).await;
     let gate = Gate::before(&backend, "");
     let mut client = Client::connect(gate.address()).await;
-    for request in [
-        "GET / HTTP/1.1\r\nHost: gate\r\n\r\n",
-        &ASK.replace("websocket", "other"),
-    ] {
-        assert_eq!(
-            client.ask(request).await.refusal(),
-            (502, "upstream_protocol".into()),
-            "{request}"
-        );
+    for request in ["GET / HTTP/1.1\r\nHost: gate\r\n\r\n", &ASK.replace("websocket", "other")] {
+        assert_eq!(client.ask(request).await.refusal(), (502, "upstream_protocol".into()), "{request}");
     }
     assert_eq!(backend.connections(), 2, "no connection is used again");
 }
@@ -140,13 +120,7 @@ async fn an_upgrade_that_is_none_never_reaches_the_upstream() {
         "Connection: upgrade\r\n",
     ] {
         let mut client = Client::connect(gate.address()).await;
-        assert_eq!(
-            client
-                .ask(format!("GET / HTTP/1.1\r\nHost: gate\r\n{fields}\r\n"))
-                .await
-                .status(),
-            200
-        );
+        assert_eq!(client.ask(format!("GET / HTTP/1.1\r\nHost: gate\r\n{fields}\r\n")).await.status(), 200);
         let head = backend.seen().pop().unwrap().head;
         for gone in ["upgrade", "connection", "http2-settings"] {
             assert!(!head.has(gone), "{fields}: {head:?}");
@@ -155,8 +129,5 @@ async fn an_upgrade_that_is_none_never_reaches_the_upstream() {
     let mut old = Client::connect(gate.address()).await;
     let answer = old.ask(ASK.replace("HTTP/1.1", "HTTP/1.0")).await;
     assert_eq!(answer.status(), 200);
-    assert!(
-        !backend.seen().pop().unwrap().head.has("upgrade"),
-        "HTTP/1.0 cannot switch"
-    );
+    assert!(!backend.seen().pop().unwrap().head.has("upgrade"), "HTTP/1.0 cannot switch");
 }

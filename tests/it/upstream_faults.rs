@@ -15,12 +15,7 @@ async fn refusing() -> SocketAddr {
 
 #[tokio::test]
 async fn an_upstream_that_closes_before_it_has_answered_is_a_reset() {
-    for (sent, reset) in [
-        ("", false),
-        ("", true),
-        ("HTTP/1.1 200 OK\r\nContent-", false),
-        ("HTTP/1.1 2", true),
-    ] {
+    for (sent, reset) in [("", false), ("", true), ("HTTP/1.1 200 OK\r\nContent-", false), ("HTTP/1.1 2", true)] {
         let backend = Backend::start(move |mut peer| async move {
             peer.request().await;
             peer.send(sent).await;
@@ -33,8 +28,7 @@ async fn an_upstream_that_closes_before_it_has_answered_is_a_reset() {
         let refusal = get(gate.address(), "/").await.refusal();
         assert_eq!(refusal, (502, "upstream_reset".into()), "{sent:?} {reset}");
         assert_eq!(backend.seen().len(), 1, "a new connection is not stale");
-        gate.counted("tollgate_upstream_requests_total{upstream=\"app\",outcome=\"reset\"} 1")
-            .await;
+        gate.counted("tollgate_upstream_requests_total{upstream=\"app\",outcome=\"reset\"} 1").await;
     }
 }
 
@@ -59,8 +53,7 @@ async fn an_answer_that_is_not_http_is_a_protocol_error() {
         let gate = Gate::before_upstream(&backend, "response_timeout = \"5s\"\n");
         let answer = get(gate.address(), "/").await;
         assert_eq!(answer.refusal(), (502, "upstream_protocol".into()), "{garbage:?}");
-        gate.counted("tollgate_upstream_requests_total{upstream=\"app\",outcome=\"protocol\"} 1")
-            .await;
+        gate.counted("tollgate_upstream_requests_total{upstream=\"app\",outcome=\"protocol\"} 1").await;
     }
 }
 
@@ -69,15 +62,9 @@ async fn half_a_body_is_not_passed_as_a_whole_one() {
     for (answer, reset) in [
         ("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", false),
         ("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", true),
-        (
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
-            false,
-        ),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", false),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\nhalf", true),
-        (
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nzz\r\n",
-            false,
-        ),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nzz\r\n", false),
         ("HTTP/1.1 200 OK\r\n\r\nhalf", true),
     ] {
         let seen = Arc::new(Notify::new());
@@ -100,12 +87,9 @@ async fn half_a_body_is_not_passed_as_a_whole_one() {
         let head = client.head().await.unwrap();
         seen.notify_one();
         assert!(
-            client
-                .content(&head, false)
-                .await
-                .is_none_or(|content| content.bytes.is_empty()
-                    && !head.has("content-length")
-                    && !head.has("transfer-encoding")),
+            client.content(&head, false).await.is_none_or(|content| content.bytes.is_empty()
+                && !head.has("content-length")
+                && !head.has("transfer-encoding")),
             "{answer:?} {reset}"
         );
         client.ended().await;
@@ -140,11 +124,7 @@ async fn nothing_but_dead_addresses_is_unreachable() {
     let request = "POST / HTTP/1.1\r\nHost: gate\r\nContent-Length: 4\r\n\r\nbody";
     let refused = client.ask(request).await;
     assert_eq!(refused.refusal(), (502, "upstream_connect".into()));
-    assert!(
-        !refused.text().contains("127.0.0.1"),
-        "what is behind is nobody's business: {}",
-        refused.text()
-    );
+    assert!(!refused.text().contains("127.0.0.1"), "what is behind is nobody's business: {}", refused.text());
     assert_eq!(client.ask(request).await.status(), 502, "the connection goes on");
 }
 
@@ -174,8 +154,7 @@ async fn an_address_that_swallows_connections_is_given_up_in_time() {
         let request = "POST / HTTP/1.1\r\nHost: gate\r\nContent-Length: 4\r\n\r\nbody";
         assert_eq!(ask(gate.address(), request).await.text(), "ok");
     }
-    gate.counted("tollgate_upstream_retries_total{upstream=\"app\",reason=\"connect\"} 1")
-        .await;
+    gate.counted("tollgate_upstream_retries_total{upstream=\"app\",reason=\"connect\"} 1").await;
 }
 
 #[tokio::test]
@@ -191,10 +170,7 @@ async fn a_client_that_leaves_takes_its_request_with_it() {
     client.send("GET / HTTP/1.1\r\nHost: gate\r\n\r\n").await;
     eventually("the request has arrived", || backend.seen().len() == 1).await;
     drop(client);
-    gate.counted("tollgate_upstream_requests_total{upstream=\"app\",outcome=\"canceled\"} 1")
-        .await;
-    gate.counted("tollgate_requests_total{route=\"app\",method=\"GET\",status=\"none\"} 1")
-        .await;
-    gate.counted("tollgate_upstream_connections{upstream=\"app\",state=\"idle\"} 0")
-        .await;
+    gate.counted("tollgate_upstream_requests_total{upstream=\"app\",outcome=\"canceled\"} 1").await;
+    gate.counted("tollgate_requests_total{route=\"app\",method=\"GET\",status=\"none\"} 1").await;
+    gate.counted("tollgate_upstream_connections{upstream=\"app\",state=\"idle\"} 0").await;
 }

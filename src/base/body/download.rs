@@ -48,13 +48,7 @@ impl ResponseBody {
             held.release(true);
             return Self::Empty;
         }
-        Self::Stream(Stream {
-            incoming,
-            held: Some(held),
-            idle,
-            alarm: Alarm::default(),
-            waiting: false,
-        })
+        Self::Stream(Stream { incoming, held: Some(held), idle, alarm: Alarm::default(), waiting: false })
     }
 }
 

@@ -177,11 +177,9 @@ impl Returned {
     pub fn take(self) -> Option<RequestBody> {
         match self.0 {
             None => Some(RequestBody::EMPTY),
-            Some(slot) => slot
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take()
-                .map(|body| RequestBody(Some(body))),
+            Some(slot) => {
+                slot.lock().unwrap_or_else(PoisonError::into_inner).take().map(|body| RequestBody(Some(body)))
+            }
         }
     }
 }
@@ -213,9 +211,7 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), |body| body.incoming.size_hint())
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |body| body.incoming.size_hint())
     }
 }
 
@@ -235,9 +231,7 @@ impl Metered {
             self.waited += now.saturating_duration_since(since);
         }
         let since_start = now.saturating_duration_since(self.started).as_millis();
-        self.meter
-            .progress
-            .store(u64::try_from(since_start).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.meter.progress.store(u64::try_from(since_start).unwrap_or(u64::MAX), Ordering::Relaxed);
         Poll::Ready(match frame {
             Some(Ok(frame)) => Some(self.count(frame)),
             Some(Err(error)) => Some(Err(self.meter.fail(BodyError::Broken(error)))),
@@ -274,9 +268,7 @@ impl Metered {
         if new {
             self.alarm.set(now + patience);
         }
-        self.alarm
-            .poll(cx)
-            .map(|()| Some(Err(self.meter.fail(BodyError::TooSlow))))
+        self.alarm.poll(cx).map(|()| Some(Err(self.meter.fail(BodyError::TooSlow))))
     }
 }
 
@@ -290,22 +282,14 @@ mod tests {
 
     #[test]
     fn a_client_that_stands_still_has_its_idle_time() {
-        let pace = Pace {
-            idle: secs(30),
-            min_rate: 0,
-            grace: secs(5),
-        };
+        let pace = Pace { idle: secs(30), min_rate: 0, grace: secs(5) };
         assert_eq!(pace.patience(0, secs(100), secs(10)), Some(secs(20)));
         assert_eq!(pace.patience(0, secs(100), secs(31)), Some(secs(0)));
     }
 
     #[test]
     fn a_client_that_trickles_earns_its_time_with_bytes() {
-        let pace = Pace {
-            idle: secs(30),
-            min_rate: 1024,
-            grace: secs(5),
-        };
+        let pace = Pace { idle: secs(30), min_rate: 1024, grace: secs(5) };
         assert_eq!(pace.patience(1, secs(4), secs(0)), Some(secs(1)));
         assert_eq!(pace.patience(1, secs(6), secs(0)), Some(secs(0)));
         assert_eq!(pace.patience(1024 * 20, secs(6), secs(0)), Some(secs(14)));
@@ -313,11 +297,7 @@ mod tests {
 
     #[test]
     fn without_limits_patience_has_no_end() {
-        let pace = Pace {
-            idle: secs(0),
-            min_rate: 0,
-            grace: secs(5),
-        };
+        let pace = Pace { idle: secs(0), min_rate: 0, grace: secs(5) };
         assert_eq!(pace.patience(0, secs(1000), secs(1000)), None);
     }
 }

@@ -28,12 +28,7 @@ impl Check {
         }
         let warnings = loaded.warnings.count(Severity::Warning);
         let (routes, upstreams) = (loaded.config.routes.len(), loaded.config.upstreams.len());
-        let summary = [
-            count(routes, "route"),
-            count(upstreams, "upstream"),
-            count(warnings, "warning"),
-        ]
-        .join(", ");
+        let summary = [count(routes, "route"), count(upstreams, "upstream"), count(warnings, "warning")].join(", ");
         match io::print(&format!("{}: {summary}\n", self.source.config.display())) {
             Exit::Fine if self.strict && warnings > 0 => Exit::Problem,
             exit => exit,

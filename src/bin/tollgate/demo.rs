@@ -65,13 +65,15 @@ impl Demo {
         let mut replicas = start_replicas(self.replicas, Arc::clone(&names)).await?;
 
         let config = config(self.listen, names.local_addr(), replicas.port())?;
+        let mut stop = std::pin::pin!(runtime::stop());
         let gateway = Gateway::start(&config).map_err(|error| format!("{error} (--listen)"))?;
-        say(&welcome(self, gateway.admin_address()));
+        let control_address = control.local_addr().unwrap_or(self.control);
+        let listen = gateway.addresses().first().copied().unwrap_or(self.listen);
+        say(&welcome(self.replicas, listen, control_address, gateway.admin_address()));
 
         let (orders, mut ordered) = mpsc::channel(1);
         let _control = tasks::spawn(serve::serve(control, control_router(orders), std::future::pending()));
         let mut typed = typed_lines();
-        let mut stop = std::pin::pin!(runtime::stop());
         loop {
             // A closed channel is passed over, so the end of standard input ends nothing and costs nothing.
             tokio::select! {
@@ -102,10 +104,7 @@ async fn start_replicas(count: usize, names: Arc<NameServer>) -> Result<Replicas
         linger: Duration::from_secs(2),
         drain: Duration::from_secs(10),
     };
-    let any_port = ReplicaOptions {
-        port: 0,
-        ..options.clone()
-    };
+    let any_port = ReplicaOptions { port: 0, ..options.clone() };
     match Replicas::start(options, count, publish.clone()).await {
         Ok(replicas) => Ok(replicas),
         Err(_) => Replicas::start(any_port, count, publish)
@@ -121,12 +120,7 @@ async fn scale<P: Fn(&[IpAddr])>(replicas: &mut Replicas<P>, count: usize) -> Re
 
 /// The number in `scale N`.
 fn asked_for(line: &str) -> Option<usize> {
-    line.trim()
-        .strip_prefix("scale ")?
-        .trim()
-        .parse()
-        .ok()
-        .filter(|count| *count <= MAX_REPLICAS)
+    line.trim().strip_prefix("scale ")?.trim().parse().ok().filter(|count| *count <= MAX_REPLICAS)
 }
 
 /// Lines from standard input. Its own thread, because a read of a terminal cannot be called off.
@@ -162,12 +156,7 @@ fn control_router(orders: mpsc::Sender<Order>) -> axum::Router {
 
 async fn take_order(State(orders): State<mpsc::Sender<Order>>, Query(wanted): Query<Wanted>) -> (StatusCode, String) {
     let (done, outcome) = oneshot::channel();
-    let _ = orders
-        .send(Order {
-            count: wanted.replicas,
-            done,
-        })
-        .await;
+    let _ = orders.send(Order { count: wanted.replicas, done }).await;
     match outcome.await {
         Ok(Ok(text)) => (StatusCode::OK, text + "\n"),
         Ok(Err(error)) => (StatusCode::BAD_REQUEST, error + "\n"),
@@ -199,12 +188,7 @@ fn config(listen: SocketAddr, dns: SocketAddr, port: u16) -> Result<Config, Stri
     Ok(loaded.config)
 }
 
-fn welcome(demo: &Demo, admin: Option<SocketAddr>) -> String {
-    let Demo {
-        replicas,
-        listen,
-        control,
-    } = demo;
+fn welcome(replicas: usize, listen: SocketAddr, control: SocketAddr, admin: Option<SocketAddr>) -> String {
     let admin = admin.map_or_else(String::new, |admin| {
         format!("  its status       http://{admin}/api/v1/status\n  its metrics      http://{admin}/metrics\n")
     });

@@ -36,8 +36,9 @@ impl Hello {
             Some(name) => name.clone(),
             None => identity(address).await,
         };
+        let stop = runtime::stop();
         let _ = io::print(&format!("{name} listens on {address}\n"));
-        hello::serve(listener, name, runtime::stop()).await;
+        hello::serve(listener, name, stop).await;
         Exit::Fine
     }
 }
@@ -45,9 +46,7 @@ impl Hello {
 /// The host's name and the address that others reach it by, as far as they can be had.
 async fn identity(listening: SocketAddr) -> String {
     // The kernel's own word for it, in a container the container's.
-    let host = tokio::fs::read_to_string("/proc/sys/kernel/hostname")
-        .await
-        .unwrap_or_default();
+    let host = tokio::fs::read_to_string("/proc/sys/kernel/hostname").await.unwrap_or_default();
     let host = match host.trim() {
         "" => "localhost",
         host => host,
@@ -55,9 +54,6 @@ async fn identity(listening: SocketAddr) -> String {
     if !listening.ip().is_unspecified() {
         return format!("{host} {}", listening.ip());
     }
-    let own = lookup_host((host, 0))
-        .await
-        .ok()
-        .and_then(|mut addresses| addresses.next());
+    let own = lookup_host((host, 0)).await.ok().and_then(|mut addresses| addresses.next());
     own.map_or_else(|| host.to_owned(), |own| format!("{host} {}", own.ip()))
 }

@@ -32,11 +32,7 @@ impl Routes {
 /// One line per route and host: of several hosts, each has its own place in the order.
 fn table(config: &Config) -> String {
     let mut rows = vec![["PATH", "HOST", "METHODS", "CONDITIONS", "ROUTE", "UPSTREAM"].map(str::to_owned)];
-    rows.extend(
-        entries(&config.routes)
-            .iter()
-            .map(|entry| row(entry, &config.routes[entry.route])),
-    );
+    rows.extend(entries(&config.routes).iter().map(|entry| row(entry, &config.routes[entry.route])));
     let mut widths = [0; 6];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -61,10 +57,7 @@ fn row(entry: &Entry, route: &RouteConfig) -> [String; 6] {
         PathMatch::Exact(path) => path.clone(),
         PathMatch::Prefix(prefix) => format!("{}/{ANY}", prefix.trim_end_matches('/')),
     };
-    let headers = route
-        .headers
-        .iter()
-        .map(|(name, value)| format!("{name}: {}", value.print()));
+    let headers = route.headers.iter().map(|(name, value)| format!("{name}: {}", value.print()));
     let query = route.query.iter().map(|(name, value)| format!("?{name}={value}"));
     let conditions: Vec<String> = headers.chain(query).collect();
     let methods: Vec<String> = route.methods.iter().map(ToString::to_string).collect();

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use tollgate::app::{Gateway, StartError};
-use tollgate::config::{LogConfig, LogFormat, LogLevel};
+use tollgate::config::{Config, LogConfig, LogFormat, LogLevel};
 use tollgate::telemetry::logging;
 use tracing::level_filters::LevelFilter;
 
@@ -24,27 +24,27 @@ impl Run {
         };
         io::complain(&loaded.warnings.render(io::style(&self.source.input().environment)));
         start_log(&loaded.config.log);
-        let running = match Gateway::start(&loaded.config) {
-            Ok(running) => running,
-            Err(error) => {
-                io::complain(&format!("error: {error}\n"));
-                return match error {
-                    StartError::Listen { .. } | StartError::AccessLog { .. } | StartError::System(_) => {
-                        Exit::Unavailable
-                    }
-                };
-            }
-        };
-        tracing::info!(listen = ?running.addresses(), admin = ?running.admin_address(), "serving");
-        runtime::block_on(async {
-            runtime::stop().await;
-            Exit::Fine
-        });
-        tracing::info!("shutting down");
-        running.shutdown();
-        tracing::info!("stopped");
-        Exit::Fine
+        runtime::block_on(serve(loaded.config))
     }
+}
+
+async fn serve(config: Config) -> Exit {
+    let stop = runtime::stop();
+    let running = match Gateway::start(&config) {
+        Ok(running) => running,
+        Err(error) => {
+            io::complain(&format!("error: {error}\n"));
+            return match error {
+                StartError::Listen { .. } | StartError::AccessLog { .. } | StartError::System(_) => Exit::Unavailable,
+            };
+        }
+    };
+    tracing::info!(listen = ?running.addresses(), admin = ?running.admin_address(), "serving");
+    stop.await;
+    tracing::info!("shutting down");
+    running.shutdown();
+    tracing::info!("stopped");
+    Exit::Fine
 }
 
 fn start_log(config: &LogConfig) {

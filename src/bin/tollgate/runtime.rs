@@ -15,13 +15,17 @@ pub(crate) fn block_on(work: impl Future<Output = Exit>) -> Exit {
     }
 }
 
-/// Resolves on SIGTERM or SIGINT. Where they cannot be watched for, they keep their usual effect.
-pub(crate) async fn stop() {
-    let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
+/// Resolves on SIGTERM or SIGINT. Both are watched for from the call on, which comes before anybody is told that there
+/// is something to stop. Where they cannot be watched for, they keep their usual effect.
+pub(crate) fn stop() -> impl Future<Output = ()> + Send + 'static {
+    let watched = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async {
+        let (Ok(mut term), Ok(mut interrupt)) = watched else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }

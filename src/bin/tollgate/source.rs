@@ -11,13 +11,7 @@ use crate::{Exit, io};
 #[derive(Args, Debug)]
 pub(crate) struct Source {
     /// Configuration file; conf.d/*.toml beside it is read after it.
-    #[arg(
-        long,
-        short,
-        value_name = "FILE",
-        env = "TOLLGATE_CONFIG",
-        default_value = "config/gateway.toml"
-    )]
+    #[arg(long, short, value_name = "FILE", env = "TOLLGATE_CONFIG", default_value = "config/gateway.toml")]
     pub(crate) config: PathBuf,
     /// Sets a value over files and environment, such as server.workers=2.
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
@@ -48,21 +42,15 @@ impl Source {
 
     /// What to load: also what to load again later.
     pub(crate) fn input(&self) -> Input {
-        Input {
-            file: self.config.clone(),
-            environment: Environment::of_process(),
-            overrides: self.set.clone(),
-        }
+        Input { file: self.config.clone(), environment: Environment::of_process(), overrides: self.set.clone() }
     }
 }
 
 fn key_and_value(text: &str) -> Result<Override, String> {
     match text.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => Ok(Override {
-            flag: "--set".to_owned(),
-            path: key.trim().to_owned(),
-            value: value.trim().to_owned(),
-        }),
+        Some((key, value)) if !key.trim().is_empty() => {
+            Ok(Override { flag: "--set".to_owned(), path: key.trim().to_owned(), value: value.trim().to_owned() })
+        }
         _ => Err("expected KEY=VALUE".to_owned()),
     }
 }

@@ -82,10 +82,7 @@ fn path(settings: &RouteSettings, place: &KeyPath, findings: &mut Findings) -> O
         }
         (None, None) => {
             if !findings.is_broken(&prefix) && !findings.is_broken(&exact) {
-                findings.value(
-                    place,
-                    Fault::new("the route has no path").hint("`prefix = \"/\"` takes every request"),
-                );
+                findings.value(place, Fault::new("the route has no path").hint("`prefix = \"/\"` takes every request"));
             }
             None
         }
@@ -103,10 +100,7 @@ fn upstream(
     match settings.upstream.as_ref().map(|text| &text.0) {
         None => {
             let fault = Fault::new("the route has no upstream");
-            findings.value(
-                place,
-                fault.hint("add `upstream = \"http://host:port\"`, or the name of one"),
-            );
+            findings.value(place, fault.hint("add `upstream = \"http://host:port\"`, or the name of one"));
             None
         }
         Some(Target::Named(name)) => {
@@ -119,18 +113,11 @@ fn upstream(
         Some(Target::Inline(authority)) => {
             let name = authority.name();
             let inline = UpstreamPolicy::new(name.clone(), authority.discovery());
-            let known = upstreams
-                .entry(name.clone())
-                .or_insert_with(|| Arc::new(inline.clone()));
+            let known = upstreams.entry(name.clone()).or_insert_with(|| Arc::new(inline.clone()));
             if known.discovery != inline.discovery {
                 let fault = Fault::new(format!("the upstream `{name}` leads elsewhere"));
                 let table = KeyPath::dotted("upstreams").key(&name);
-                findings.clash(
-                    place,
-                    fault.hint("give the table another name"),
-                    &table,
-                    "the upstream of this name",
-                );
+                findings.clash(place, fault.hint("give the table another name"), &table, "the upstream of this name");
             }
             Some(name)
         }
@@ -154,10 +141,7 @@ fn headers(settings: &RouteSettings, place: &KeyPath, findings: &mut Findings) -
             continue;
         };
         if checked.iter().any(|(earlier, _)| *earlier == name) {
-            findings.key(
-                &place.key(written),
-                Fault::new(format!("the field `{name}` is listed twice")),
-            );
+            findings.key(&place.key(written), Fault::new(format!("the field `{name}` is listed twice")));
         }
         checked.push((name, value.0.clone()));
     }

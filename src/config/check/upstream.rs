@@ -32,18 +32,12 @@ fn discovery(settings: &UpstreamSettings, path: &KeyPath, findings: &mut Finding
             findings.clash(&addresses, fault, &dns, "the other one");
             None
         }
-        (Some(target), None) => Some(Discovery::Dns {
-            name: target.0.name.clone(),
-            port: target.0.port,
-        }),
+        (Some(target), None) => Some(Discovery::Dns { name: target.0.name.clone(), port: target.0.port }),
         (None, Some(list)) => Some(Discovery::Addresses(weighted(list, &addresses, findings))),
         (None, None) => {
             if !findings.is_broken(&dns) && !findings.is_broken(&addresses) {
                 let fault = Fault::new("the upstream has no addresses");
-                findings.value(
-                    path,
-                    fault.hint("add `dns = \"name:port\"` or `addresses = [\"ip:port\"]`"),
-                );
+                findings.value(path, fault.hint("add `dns = \"name:port\"` or `addresses = [\"ip:port\"]`"));
             }
             None
         }
@@ -55,10 +49,7 @@ fn weighted(list: &[AddressSettings], path: &KeyPath, findings: &mut Findings) -
     for (at, settings) in list.iter().enumerate() {
         let (address, weight) = settings.parts();
         if address.port() == 0 {
-            findings.value(
-                &path.index(at),
-                Fault::new(format!("`{address}` has port 0, which nothing listens on")),
-            );
+            findings.value(&path.index(at), Fault::new(format!("`{address}` has port 0, which nothing listens on")));
         }
         if let Some(first) = checked.iter().position(|earlier| earlier.address == address) {
             let fault = Fault::new(format!("`{address}` is listed twice")).hint("give it a `weight` to send it more");

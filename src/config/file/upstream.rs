@@ -78,10 +78,7 @@ impl AddressSettings {
     pub fn new(address: SocketAddr, weight: u32) -> Self {
         match weight {
             1 => Self::Plain(Text(address)),
-            _ => Self::Weighted(WeightedSettings {
-                address: Text(address),
-                weight,
-            }),
+            _ => Self::Weighted(WeightedSettings { address: Text(address), weight }),
         }
     }
 

@@ -19,10 +19,7 @@ pub(super) struct Layer {
 
 impl Layer {
     pub(super) fn new(name: &str, values: Dict) -> Self {
-        Self {
-            name: name.to_owned(),
-            values,
-        }
+        Self { name: name.to_owned(), values }
     }
 
     fn set(&mut self, path: &KeyPath, text: &str) {

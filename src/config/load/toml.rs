@@ -27,20 +27,12 @@ pub(super) fn read(
     if let Err(error) = std::str::from_utf8(bytes) {
         let at = error.valid_up_to();
         hide_unread(&text, file, sources);
-        problems.push(syntax(
-            "the file is not UTF-8".to_owned(),
-            sources.in_file(file, at..at),
-        ));
+        problems.push(syntax("the file is not UTF-8".to_owned(), sources.in_file(file, at..at)));
         return None;
     }
     match Document::parse(text.as_str()) {
         Ok(document) => {
-            let mut reader = Reader {
-                file,
-                routes,
-                sources,
-                problems,
-            };
+            let mut reader = Reader { file, routes, sources, problems };
             Some(reader.table(&KeyPath::root(), document.as_table()))
         }
         Err(error) => {
@@ -94,13 +86,8 @@ impl Reader<'_> {
     fn item(&mut self, path: &KeyPath, key: Range<usize>, item: &Item, secret: bool) -> Option<Value> {
         let value = item.span().unwrap_or_else(|| key.clone());
         let appended = *path == KeyPath::dotted(APPENDED);
-        let mark = Mark::File {
-            file: self.file,
-            key: key.clone(),
-            value: value.clone(),
-        };
-        self.sources
-            .mark(path.clone(), mark, !item.is_table_like() && !appended);
+        let mark = Mark::File { file: self.file, key: key.clone(), value: value.clone() };
+        self.sources.mark(path.clone(), mark, !item.is_table_like() && !appended);
         let first = if appended { self.routes } else { 0 };
         if let Some(table) = item.as_table_like() {
             return Some(self.table(path, table).into());

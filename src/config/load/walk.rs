@@ -22,10 +22,7 @@ const KINDS: &[(&str, &str)] = &[
 pub(super) fn check(value: Value, shape: Shape, path: &KeyPath, findings: &mut Findings) -> Option<Value> {
     let kind = kind_of(&value)?;
     let alternatives = shape.alternatives();
-    let chosen = alternatives
-        .iter()
-        .copied()
-        .find(|one| one.takes(kind) || (one.takes("number") && kind == "integer"));
+    let chosen = alternatives.iter().copied().find(|one| one.takes(kind) || (one.takes("number") && kind == "integer"));
     let checked = match (chosen, value) {
         (None, value) => Err(wrong_type(&alternatives, kind, &value)),
         (Some(shape), Value::Dict(_, dict)) => return table(dict, shape, path, findings),
@@ -61,11 +58,7 @@ fn table(dict: Dict, shape: Shape, path: &KeyPath, findings: &mut Findings) -> O
             }
         }
     }
-    let missing: Vec<_> = shape
-        .required()
-        .into_iter()
-        .filter(|key| !kept.contains_key(*key))
-        .collect();
+    let missing: Vec<_> = shape.required().into_iter().filter(|key| !kept.contains_key(*key)).collect();
     for key in &missing {
         findings.value(&path.key(key), Fault::new(format!("`{key}` is missing")));
     }
@@ -80,10 +73,7 @@ fn table(dict: Dict, shape: Shape, path: &KeyPath, findings: &mut Findings) -> O
 fn elements(list: Vec<Value>, shape: Shape, path: &KeyPath, findings: &mut Findings) -> Option<Value> {
     let least = shape.number("minItems").unwrap_or(0);
     if i128::try_from(list.len()).is_ok_and(|length| length < least) {
-        findings.value(
-            path,
-            Fault::new("the list is empty").hint("leave the key out, or put something into it"),
-        );
+        findings.value(path, Fault::new("the list is empty").hint("leave the key out, or put something into it"));
         findings.mark_broken(path);
         return None;
     }
@@ -92,9 +82,7 @@ fn elements(list: Vec<Value>, shape: Shape, path: &KeyPath, findings: &mut Findi
         return Some(list.into());
     };
     let checked = list.into_iter().enumerate();
-    let kept: Vec<_> = checked
-        .filter_map(|(at, value)| check(value, inner, &path.index(at), findings))
-        .collect();
+    let kept: Vec<_> = checked.filter_map(|(at, value)| check(value, inner, &path.index(at), findings)).collect();
     if kept.len() < length {
         findings.mark_broken(path);
         return None;
@@ -127,16 +115,10 @@ fn form(text: &str, shape: Shape) -> Result<(), Fault> {
     };
     let measure = |text| format.check(text).ok().flatten();
     let Some(size) = format.check(text)? else { return Ok(()) };
-    if let Some(least) = shape
-        .text("x-minimum")
-        .filter(|least| measure(least).is_some_and(|least| size < least))
-    {
+    if let Some(least) = shape.text("x-minimum").filter(|least| measure(least).is_some_and(|least| size < least)) {
         return Err(Fault::new(format!("`{text}` is too small")).hint(format!("the least is `{least}`")));
     }
-    if let Some(most) = shape
-        .text("x-maximum")
-        .filter(|most| measure(most).is_some_and(|most| size > most))
-    {
+    if let Some(most) = shape.text("x-maximum").filter(|most| measure(most).is_some_and(|most| size > most)) {
         return Err(Fault::new(format!("`{text}` is too large")).hint(format!("the most is `{most}`")));
     }
     Ok(())
@@ -163,10 +145,7 @@ fn bounds(number: Num, shape: Shape) -> Result<(), Fault> {
 fn wrong_type(alternatives: &[Shape], kind: &str, value: &Value) -> Fault {
     let wanted = |kind: &&(&str, &str)| alternatives.iter().any(|shape| shape.takes(kind.0));
     let wanted: Vec<&str> = KINDS.iter().filter(wanted).map(|(_, name)| *name).collect();
-    let found = KINDS
-        .iter()
-        .find(|(name, _)| *name == kind)
-        .map_or(kind, |(_, name)| name);
+    let found = KINDS.iter().find(|(name, _)| *name == kind).map_or(kind, |(_, name)| name);
     let fault = Fault::new(format!("expected {}, found {found}", wanted.join(" or ")));
     let takes = |kind| alternatives.iter().any(|shape| shape.takes(kind));
     let format = |name| alternatives.iter().any(|shape| shape.text("format") == Some(name));
@@ -201,7 +180,5 @@ fn kind_of(value: &Value) -> Option<&'static str> {
 
 /// The number, where it is a whole one.
 fn integer(number: Num) -> Option<i128> {
-    number
-        .to_i128()
-        .or_else(|| number.to_u128().and_then(|number| i128::try_from(number).ok()))
+    number.to_i128().or_else(|| number.to_u128().and_then(|number| i128::try_from(number).ok()))
 }

@@ -109,10 +109,7 @@ impl Syntax for DnsTarget {
             return Err(Fault::new(format!("`{text}` has no port")).hint(format!("write it like `{text}:80`")));
         };
         check_dns_name(name)?;
-        Ok(Self {
-            name: name.to_owned(),
-            port: parse_port(port)?,
-        })
+        Ok(Self { name: name.to_owned(), port: parse_port(port)? })
     }
 
     fn print(&self) -> String {
@@ -137,10 +134,7 @@ pub(super) fn check_dns_name(name: &str) -> Result<(), Fault> {
         return Err(Fault::new("the host name is empty"));
     }
     if let Some(other) = absolute.chars().find(|&c| c != '.' && !of_a_name(c)) {
-        let fault = Fault::new(format!(
-            "`{name}` is not a host name: it has `{}`",
-            other.escape_default()
-        ));
+        let fault = Fault::new(format!("`{name}` is not a host name: it has `{}`", other.escape_default()));
         return Err(match other.is_ascii() {
             true => fault.hint("names have letters, digits, `-`, `_` and dots"),
             false => fault.hint("write names of other scripts in their `xn--` form"),
@@ -151,9 +145,7 @@ pub(super) fn check_dns_name(name: &str) -> Result<(), Fault> {
     }
     match absolute.split('.').find(|label| label.is_empty() || label.len() > 63) {
         Some("") => Err(Fault::new(format!("`{name}` is not a host name: a label is empty"))),
-        Some(_) => Err(Fault::new(format!(
-            "`{name}` is not a host name: a label is longer than 63 characters"
-        ))),
+        Some(_) => Err(Fault::new(format!("`{name}` is not a host name: a label is longer than 63 characters"))),
         None => Ok(()),
     }
 }
@@ -172,9 +164,9 @@ fn not_an_address(text: &str) -> Fault {
             fault.hint(format!("every address is `0.0.0.0:{port}` or `[::]:{port}`"))
         }
         Some(("localhost", port)) => fault.hint(format!("names are not looked up here: write `127.0.0.1:{port}`")),
-        Some((name, port)) if check_dns_name(name).is_ok() && parse_port(port).is_ok() => fault.hint(format!(
-            "names are not looked up here; an upstream has them in `dns = \"{text}\"`"
-        )),
+        Some((name, port)) if check_dns_name(name).is_ok() && parse_port(port).is_ok() => {
+            fault.hint(format!("names are not looked up here; an upstream has them in `dns = \"{text}\"`"))
+        }
         _ => fault.hint("write it like `127.0.0.1:8080`"),
     }
 }
@@ -192,18 +184,12 @@ mod tests {
         assert_eq!(hint::<SocketAddr>("10.0.0.5"), "write it like `10.0.0.5:8080`");
         assert_eq!(hint::<SocketAddr>("::1"), "write it like `[::1]:8080`");
         assert_eq!(hint::<SocketAddr>(":80"), "every address is `0.0.0.0:80` or `[::]:80`");
-        assert_eq!(
-            hint::<SocketAddr>("localhost:80"),
-            "names are not looked up here: write `127.0.0.1:80`"
-        );
+        assert_eq!(hint::<SocketAddr>("localhost:80"), "names are not looked up here: write `127.0.0.1:80`");
         assert_eq!(
             hint::<SocketAddr>("app:80"),
             "names are not looked up here; an upstream has them in `dns = \"app:80\"`"
         );
-        assert_eq!(
-            hint::<NameServer>("ns1"),
-            "write it like `10.0.0.53` or `127.0.0.11:53`"
-        );
+        assert_eq!(hint::<NameServer>("ns1"), "write it like `10.0.0.53` or `127.0.0.11:53`");
         assert_eq!(NameServer::parse("1.1.1.1").unwrap().print(), "1.1.1.1:53");
         assert_eq!(AdminListen::parse("off").unwrap(), AdminListen(None));
     }

@@ -72,11 +72,8 @@ impl Syntax for Rewrite {
         }
         let filled = text.replace(PLACE, "/x");
         if let Some(at) = filled.find(['{', '}']) {
-            return Err(Fault::new(format!(
-                "`{text}` has a place that cannot be filled: `{}`",
-                &filled[at..]
-            ))
-            .hint("`{path}` is the only place; the query goes on as it came"));
+            return Err(Fault::new(format!("`{text}` has a place that cannot be filled: `{}`", &filled[at..]))
+                .hint("`{path}` is the only place; the query goes on as it came"));
         }
         check_path(&filled)
             .map_err(|_| Fault::new(format!("`{text}` is not a canonical path")).hint("write one like `/v2{path}`"))?;
@@ -139,10 +136,8 @@ impl Syntax for Method {
 
     fn parse(text: &str) -> Result<Self, Fault> {
         if text.bytes().any(|byte| byte.is_ascii_lowercase()) {
-            return Err(
-                Fault::new(format!("`{text}` is not a method: methods are in upper case"))
-                    .hint(format!("write `{}`", text.to_ascii_uppercase())),
-            );
+            return Err(Fault::new(format!("`{text}` is not a method: methods are in upper case"))
+                .hint(format!("write `{}`", text.to_ascii_uppercase())));
         }
         Self::from_bytes(text.as_bytes()).map_err(|_| Fault::new(format!("`{text}` is not a method")))
     }
@@ -156,8 +151,7 @@ impl Syntax for HeaderName {
     const FORMAT: &'static str = "header-name";
 
     fn parse(text: &str) -> Result<Self, Fault> {
-        text.parse()
-            .map_err(|_| Fault::new(format!("`{text}` is not the name of a header field")))
+        text.parse().map_err(|_| Fault::new(format!("`{text}` is not the name of a header field")))
     }
 
     fn print(&self) -> String {
@@ -172,8 +166,7 @@ impl Syntax for HeaderValue {
         if text.trim() != text {
             return Err(Fault::new("a header field has no space around its value"));
         }
-        text.parse()
-            .map_err(|_| Fault::new("the value has characters that a header field cannot have"))
+        text.parse().map_err(|_| Fault::new("the value has characters that a header field cannot have"))
     }
 
     fn print(&self) -> String {
@@ -198,10 +191,8 @@ fn check_path(text: &str) -> Result<(), Fault> {
     }
     match canonical(text) {
         Ok(canonical) if canonical.path == text => Ok(()),
-        Ok(canonical) => Err(
-            Fault::new(format!("`{text}` is not canonical: no request would ever match it"))
-                .hint(format!("write `{}`", canonical.path)),
-        ),
+        Ok(canonical) => Err(Fault::new(format!("`{text}` is not canonical: no request would ever match it"))
+            .hint(format!("write `{}`", canonical.path))),
         Err(error) => Err(Fault::new(error.to_string())),
     }
 }
@@ -222,39 +213,22 @@ mod tests {
         assert_eq!(hint::<Prefix>("orders"), "write `/orders`");
         assert_eq!(hint::<Prefix>("/a/../b"), "write `/b`");
         assert_eq!(hint::<ExactPath>("/%61"), "write `/a`");
-        assert_eq!(
-            hint::<ExactPath>("/a?b=1"),
-            "leave `?b=1` out; `query` matches parameters"
-        );
+        assert_eq!(hint::<ExactPath>("/a?b=1"), "leave `?b=1` out; `query` matches parameters");
         assert!(Prefix::parse("/..").is_err());
     }
 
     #[test]
     fn what_is_a_wildcard_elsewhere_is_no_path() {
-        assert_eq!(
-            hint::<Prefix>("/api/*"),
-            "a prefix takes everything below it: write `/api`"
-        );
+        assert_eq!(hint::<Prefix>("/api/*"), "a prefix takes everything below it: write `/api`");
         assert_eq!(hint::<Prefix>("/**"), "a prefix takes everything below it: write `/`");
-        assert_eq!(
-            hint::<ExactPath>("/api/*"),
-            "`prefix = \"/api\"` takes everything below it"
-        );
+        assert_eq!(hint::<ExactPath>("/api/*"), "`prefix = \"/api\"` takes everything below it");
         assert!(ExactPath::parse("/a*b").is_ok());
     }
 
     #[test]
     fn a_rewrite_is_a_path_with_one_place() {
         assert!(Rewrite::parse("/v2{path}").is_ok() && Rewrite::parse("/fixed").is_ok());
-        for text in [
-            "v2{path}",
-            "{path}",
-            "/{path}",
-            "/v2{query}",
-            "/v2{path",
-            "/a/../b",
-            "/v2{path}?a=1",
-        ] {
+        for text in ["v2{path}", "{path}", "/{path}", "/v2{query}", "/v2{path", "/a/../b", "/v2{path}?a=1"] {
             assert!(Rewrite::parse(text).is_err(), "{text}");
         }
     }

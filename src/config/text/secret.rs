@@ -50,15 +50,7 @@ impl fmt::Debug for SecretText {
 /// Whether what stands behind this key must not be shown: `names` are the keys that the schema calls secret, and a
 /// slip in typing one of them must not print what it holds.
 pub fn looks_secret(key: &str, names: &[String]) -> bool {
-    const WORDS: &[&str] = &[
-        "token",
-        "secret",
-        "password",
-        "passwd",
-        "credentials",
-        "private",
-        "apikey",
-    ];
+    const WORDS: &[&str] = &["token", "secret", "password", "passwd", "credentials", "private", "apikey"];
     let key = key.to_ascii_lowercase();
     let sounds_like = |part| nearest(part, WORDS.iter().copied()).is_some();
     WORDS.iter().any(|word| key.contains(word))

@@ -54,14 +54,10 @@ impl Authority {
     /// Where its addresses come from.
     pub fn discovery(&self) -> Discovery {
         match &self.host {
-            Host::Ip(ip) => Discovery::Addresses(vec![WeightedAddress {
-                address: SocketAddr::new(*ip, self.port),
-                weight: 1,
-            }]),
-            Host::Name(name) => Discovery::Dns {
-                name: name.clone(),
-                port: self.port,
-            },
+            Host::Ip(ip) => {
+                Discovery::Addresses(vec![WeightedAddress { address: SocketAddr::new(*ip, self.port), weight: 1 }])
+            }
+            Host::Name(name) => Discovery::Dns { name: name.clone(), port: self.port },
         }
     }
 
@@ -75,9 +71,7 @@ impl Authority {
             }
             Some(_) => return Err(Fault::new(format!("`{text}` is not a host and a port"))),
             None => {
-                let (host, port) = text
-                    .rsplit_once(':')
-                    .map_or((text, None), |(host, port)| (host, Some(port)));
+                let (host, port) = text.rsplit_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
                 match host.parse::<IpAddr>() {
                     Ok(ip) => (Host::Ip(ip), port),
                     Err(_) => {
@@ -102,9 +96,7 @@ impl Syntax for Label {
     fn parse(text: &str) -> Result<Self, Fault> {
         let of_a_label = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
         if text == RESERVED {
-            return Err(Fault::new(
-                "the name `none` is taken: it stands for requests that no route took",
-            ));
+            return Err(Fault::new("the name `none` is taken: it stands for requests that no route took"));
         }
         if text.is_empty() || text.len() > 64 || !text.chars().all(of_a_label) {
             return Err(Fault::new(format!("`{}` is not a name", text.escape_debug()))
@@ -151,9 +143,8 @@ impl Syntax for Target {
         match scheme.to_ascii_lowercase().as_str() {
             "http" => {}
             "https" => {
-                return Err(Fault::new("`https` to an upstream is not supported yet").hint(format!(
-                    "write `http://{authority}`, or put what speaks TLS beside the gateway"
-                )));
+                return Err(Fault::new("`https` to an upstream is not supported yet")
+                    .hint(format!("write `http://{authority}`, or put what speaks TLS beside the gateway")));
             }
             other => {
                 return Err(Fault::new(format!("`{other}` is not something that upstreams speak"))
@@ -208,11 +199,9 @@ impl Syntax for AccessTarget {
             "off" => Ok(Self::Off),
             _ if text.contains(['/', '.']) => Ok(Self::File(text.into())),
             // A bare word is more likely a slip than a file.
-            _ => Err(
-                Fault::new(format!("`{text}` is none of `stdout`, `stderr`, `off` and no path"))
-                    .hint(format!("a file is written with a folder, such as `./{text}`"))
-                    .maybe_hint(did_you_mean(text, ["stdout", "stderr", "off"])),
-            ),
+            _ => Err(Fault::new(format!("`{text}` is none of `stdout`, `stderr`, `off` and no path"))
+                .hint(format!("a file is written with a folder, such as `./{text}`"))
+                .maybe_hint(did_you_mean(text, ["stdout", "stderr", "off"]))),
         }
     }
 

@@ -119,10 +119,7 @@ impl Zone {
             _ if self.silent => return None,
             Behaviour::Silence => return None,
             Behaviour::Garbage => {
-                return Some(Reply {
-                    bytes: garbage(query.id),
-                    after,
-                });
+                return Some(Reply { bytes: garbage(query.id), after });
             }
             Behaviour::ServFail => reply.metadata.response_code = ResponseCode::ServFail,
             Behaviour::Refused => reply.metadata.response_code = ResponseCode::Refused,
@@ -154,9 +151,7 @@ impl Zone {
     }
 
     fn entry(&mut self, name: &str) -> &mut Entry {
-        self.names
-            .entry(name.trim_end_matches('.').to_ascii_lowercase())
-            .or_default()
+        self.names.entry(name.trim_end_matches('.').to_ascii_lowercase()).or_default()
     }
 
     /// Counts the question, and says how to answer it.
@@ -190,17 +185,10 @@ impl Zone {
             let Some(target) = next else { break };
             let target = absolute(&target)?;
             let alias = RData::CNAME(CNAME(target.clone()));
-            reply.add_answer(Record::from_rdata(
-                question.name,
-                self.entry(&target.to_ascii()).ttl,
-                alias,
-            ));
+            reply.add_answer(Record::from_rdata(question.name, self.entry(&target.to_ascii()).ttl, alias));
             question.name = target;
             next = match self.entry(&question.name.to_ascii()).script(question.query_type) {
-                Some(Script {
-                    behaviour: Behaviour::Alias(further),
-                    ..
-                }) => Some(further.clone()),
+                Some(Script { behaviour: Behaviour::Alias(further), .. }) => Some(further.clone()),
                 _ => None,
             };
         }
@@ -240,20 +228,14 @@ fn absolute(name: &str) -> Option<Name> {
 }
 
 fn records(name: &Name, kind: RecordType, addresses: &[IpAddr], ttl: u32) -> Vec<Record> {
-    let all = addresses
-        .iter()
-        .map(|&address| Record::from_rdata(name.clone(), ttl, RData::from(address)));
+    let all = addresses.iter().map(|&address| Record::from_rdata(name.clone(), ttl, RData::from(address)));
     all.filter(|record| record.record_type() == kind).collect()
 }
 
 /// The bytes of a reply; over UDP, one that is too long is cut to its question (RFC 2181, section 9).
 fn encode(reply: &Message, transport: Transport, limit: usize) -> Option<Vec<u8>> {
     let bytes = reply.to_vec().ok()?;
-    if transport == Transport::Udp && bytes.len() > limit {
-        reply.truncate().to_vec().ok()
-    } else {
-        Some(bytes)
-    }
+    if transport == Transport::Udp && bytes.len() > limit { reply.truncate().to_vec().ok() } else { Some(bytes) }
 }
 
 /// The right number in front, and then what no parser takes for a message.
@@ -289,11 +271,7 @@ mod tests {
     #[test]
     fn every_reply_begins_with_another_address() {
         let mut zone = Zone::default();
-        zone.set(
-            "app",
-            vec![IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2])],
-            600,
-        );
+        zone.set("app", vec![IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2])], 600);
         let first = ask(&mut zone, None, Transport::Udp).answers[0].data.clone();
         assert_ne!(first, ask(&mut zone, None, Transport::Udp).answers[0].data);
         assert_eq!(zone.queries("APP.", RecordType::A), 2);
@@ -302,10 +280,7 @@ mod tests {
     #[test]
     fn an_unknown_name_and_an_unknown_type_are_two_things() {
         let mut zone = Zone::default();
-        assert_eq!(
-            ask(&mut zone, None, Transport::Udp).response_code,
-            ResponseCode::NXDomain
-        );
+        assert_eq!(ask(&mut zone, None, Transport::Udp).response_code, ResponseCode::NXDomain);
         zone.set("app", vec![IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1])], 600);
         let reply = ask(&mut zone, None, Transport::Udp);
         assert_eq!((reply.response_code, reply.answers.len()), (ResponseCode::NoError, 0));

@@ -110,9 +110,7 @@ fn request(options: &Options) -> Request<Empty<Bytes>> {
     let mut request = Request::new(Empty::new());
     *request.method_mut() = Method::GET;
     *request.uri_mut() = options.target.path().into();
-    request
-        .headers_mut()
-        .insert(header::HOST, options.target.host().clone());
+    request.headers_mut().insert(header::HOST, options.target.host().clone());
     request.headers_mut().extend(options.headers.clone());
     request
 }
@@ -127,12 +125,10 @@ async fn backend(response: http::Response<Incoming>) -> Result<String, hyper::Er
             start.extend_from_slice(&data[..data.len().min(LINE_LIMIT - start.len())]);
         }
     }
-    Ok(
-        named.unwrap_or_else(|| match String::from_utf8_lossy(&start).lines().next().map(str::trim) {
-            None | Some("") => "?".to_owned(),
-            Some(line) => line.to_owned(),
-        }),
-    )
+    Ok(named.unwrap_or_else(|| match String::from_utf8_lossy(&start).lines().next().map(str::trim) {
+        None | Some("") => "?".to_owned(),
+        Some(line) => line.to_owned(),
+    }))
 }
 
 fn readable(value: &HeaderValue) -> String {
@@ -147,18 +143,13 @@ struct Connection {
 
 impl Connection {
     async fn open(target: &Target, tally: &mut Tally) -> Result<Self, ProbeError> {
-        let stream = TcpStream::connect(target.address())
-            .await
-            .map_err(ProbeError::Connect)?;
+        let stream = TcpStream::connect(target.address()).await.map_err(ProbeError::Connect)?;
         tally.connections += 1;
         stream.set_nodelay(true).map_err(ProbeError::Connect)?;
         let (sender, driver) = handshake(TokioIo::new(stream)).await?;
         // How the connection ended shows in the request that it ended under.
         let driver = tasks::spawn(async move { drop(driver.await) });
-        Ok(Self {
-            sender,
-            _driver: driver,
-        })
+        Ok(Self { sender, _driver: driver })
     }
 }
 
@@ -196,25 +187,14 @@ mod tests {
     async fn backend(name: &str) -> (std::net::SocketAddr, Task) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        (
-            address,
-            tasks::spawn(hello::serve(listener, name.to_owned(), pending())),
-        )
+        (address, tasks::spawn(hello::serve(listener, name.to_owned(), pending())))
     }
 
     #[tokio::test]
     async fn every_request_is_sent_once_over_kept_connections() {
         let (address, _serving) = backend("me").await;
-        let report = run(&Options {
-            connections: 3,
-            ..options(address, "/", 30)
-        })
-        .await;
-        assert_eq!(
-            (report.requests(), report.failed(), report.reconnects()),
-            (30, 0, 0),
-            "{report}"
-        );
+        let report = run(&Options { connections: 3, ..options(address, "/", 30) }).await;
+        assert_eq!((report.requests(), report.failed(), report.reconnects()), (30, 0, 0), "{report}");
         assert_eq!(report.backends()["me"], 30);
     }
 
@@ -223,18 +203,12 @@ mod tests {
         let (address, serving) = backend("me").await;
         let report = run(&options(address, "/status/503", 2)).await;
         assert_eq!((report.failed(), report.statuses()[&503]), (2, 2));
-        let slow = Options {
-            timeout: Duration::from_millis(20),
-            ..options(address, "/delay/60000", 2)
-        };
+        let slow = Options { timeout: Duration::from_millis(20), ..options(address, "/delay/60000", 2) };
         assert_eq!(run(&slow).await.errors()["no answer in time"], 2);
         drop(serving);
         let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let report = run(&options(gone, "/", 2)).await;
-        assert!(
-            report.failed() == 2 && report.to_string().contains("cannot connect"),
-            "{report}"
-        );
+        assert!(report.failed() == 2 && report.to_string().contains("cannot connect"), "{report}");
     }
 
     /// A server that closes after each answer, without saying so, and sends no `x-backend`.
@@ -242,9 +216,7 @@ mod tests {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut head = [0; 1024];
             let _ = stream.read(&mut head).await;
-            let _ = stream
-                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nline\nrest")
-                .await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nline\nrest").await;
         }
     }
 

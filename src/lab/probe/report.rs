@@ -40,18 +40,9 @@ impl Tally {
     }
 
     fn merge(&mut self, other: Self) {
-        other
-            .statuses
-            .into_iter()
-            .for_each(|(status, count)| *self.statuses.entry(status).or_default() += count);
-        other
-            .backends
-            .into_iter()
-            .for_each(|(name, count)| add(&mut self.backends, name, count));
-        other
-            .errors
-            .into_iter()
-            .for_each(|(error, count)| add(&mut self.errors, error, count));
+        other.statuses.into_iter().for_each(|(status, count)| *self.statuses.entry(status).or_default() += count);
+        other.backends.into_iter().for_each(|(name, count)| add(&mut self.backends, name, count));
+        other.errors.into_iter().for_each(|(error, count)| add(&mut self.errors, error, count));
         self.latencies.extend(other.latencies);
     }
 }
@@ -73,13 +64,7 @@ impl Report {
         let mut seen = Tally::default();
         tallies.into_iter().for_each(|tally| seen.merge(tally));
         seen.latencies.sort_unstable();
-        Self {
-            url: options.target.url().to_string(),
-            lanes,
-            reconnects,
-            took,
-            seen,
-        }
+        Self { url: options.target.url().to_string(), lanes, reconnects, took, seen }
     }
 
     /// Requests sent, answered or not.
@@ -89,11 +74,7 @@ impl Report {
 
     /// Requests that got no answer, or one that is neither 2xx nor 3xx.
     pub fn failed(&self) -> u64 {
-        let refused = self
-            .seen
-            .statuses
-            .iter()
-            .filter(|(status, _)| !(200..400).contains(*status));
+        let refused = self.seen.statuses.iter().filter(|(status, _)| !(200..400).contains(*status));
         refused.map(|(_, count)| count).sum::<u64>() + self.seen.errors.values().sum::<u64>()
     }
 
@@ -130,19 +111,10 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (requests, lanes, took) = (self.requests(), self.lanes, self.took.as_secs_f64());
         let (a, b) = (if requests == 1 { "" } else { "s" }, if lanes == 1 { "" } else { "s" });
-        writeln!(
-            f,
-            "{requests} request{a} to {} over {lanes} connection{b} in {took:.2} s\n",
-            self.url
-        )?;
+        writeln!(f, "{requests} request{a} to {} over {lanes} connection{b} in {took:.2} s\n", self.url)?;
         self.bars(f)?;
         write!(f, "  status   ")?;
-        list(
-            f,
-            self.statuses()
-                .iter()
-                .map(|(status, count)| format!("{status} × {count}")),
-        )?;
+        list(f, self.statuses().iter().map(|(status, count)| format!("{status} × {count}")))?;
         if let (Some(min), Some(p50)) = (self.latency(0.0), self.latency(0.5))
             && let (Some(p99), Some(max)) = (self.latency(0.99), self.latency(1.0))
         {
@@ -153,21 +125,14 @@ impl fmt::Display for Report {
             writeln!(f, "  again    connected {} more times", self.reconnects())?;
         }
         write!(f, "  errors   ")?;
-        list(
-            f,
-            self.errors().iter().map(|(error, count)| format!("{error} × {count}")),
-        )
+        list(f, self.errors().iter().map(|(error, count)| format!("{error} × {count}")))
     }
 }
 
 impl Report {
     /// One bar a backend, the most asked first.
     fn bars(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut backends: Vec<_> = self
-            .backends()
-            .iter()
-            .map(|(name, count)| (printable(name), *count))
-            .collect();
+        let mut backends: Vec<_> = self.backends().iter().map(|(name, count)| (printable(name), *count)).collect();
         backends.sort_by(|(a, many), (b, more)| more.cmp(many).then_with(|| a.cmp(b)));
         let widest = backends.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
         let most = backends.first().map_or(1, |(_, count)| *count);
@@ -215,13 +180,8 @@ mod tests {
     }
 
     fn answers(backend: &str, status: StatusCode, millis: impl IntoIterator<Item = u64>) -> Tally {
-        let mut tally = Tally {
-            connections: 1,
-            ..Tally::default()
-        };
-        millis
-            .into_iter()
-            .for_each(|ms| tally.answered(status, backend.to_owned(), Duration::from_millis(ms)));
+        let mut tally = Tally { connections: 1, ..Tally::default() };
+        millis.into_iter().for_each(|ms| tally.answered(status, backend.to_owned(), Duration::from_millis(ms)));
         tally
     }
 

@@ -63,16 +63,8 @@ impl FromStr for Target {
         // Whatever stands before an `@` is for logging in, which is not the probe's business.
         let host = authority.as_str().rsplit('@').next().unwrap_or_default();
         let host = HeaderValue::from_str(host).map_err(|_| TargetError::Malformed)?;
-        let path = url
-            .path_and_query()
-            .cloned()
-            .unwrap_or_else(|| PathAndQuery::from_static("/"));
-        Ok(Self {
-            url,
-            address,
-            path,
-            host,
-        })
+        let path = url.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        Ok(Self { url, address, path, host })
     }
 }
 

@@ -15,10 +15,7 @@ fn both() -> Answers {
 }
 
 fn of(family: Family) -> Answers {
-    Answers::new(Arc::new(DnsPolicy {
-        family,
-        ..DnsPolicy::default()
-    }))
+    Answers::new(Arc::new(DnsPolicy { family, ..DnsPolicy::default() }))
 }
 
 fn v4(last: u8) -> IpAddr {
@@ -30,11 +27,7 @@ fn v6(last: u16) -> IpAddr {
 }
 
 fn good(addresses: impl Into<Vec<IpAddr>>, ttl: u64) -> Result<FamilyAnswer, LookupFailure> {
-    Ok(FamilyAnswer {
-        addresses: addresses.into(),
-        ttl: Duration::from_secs(ttl),
-        server: None,
-    })
+    Ok(FamilyAnswer { addresses: addresses.into(), ttl: Duration::from_secs(ttl), server: None })
 }
 
 fn failed() -> Result<FamilyAnswer, LookupFailure> {
@@ -64,11 +57,7 @@ fn is_empty_once_every_family_said_none() {
 fn merges_sorts_and_drops_doubles_and_the_unusable() {
     let (t, mut answers) = (start(), both());
     let odd = ["0.0.0.0", "255.255.255.255", "224.0.0.1", "::ffff:10.0.0.3"].map(|text| text.parse().unwrap());
-    answers.record(
-        t,
-        Kind::A,
-        good([vec![v4(2), v4(1), v4(2)], odd.to_vec()].concat(), 600),
-    );
+    answers.record(t, Kind::A, good([vec![v4(2), v4(1), v4(2)], odd.to_vec()].concat(), 600));
     let odd = ["::", "ff02::1", "fe80::1"].map(|text| text.parse().unwrap());
     answers.record(t, Kind::Aaaa, good([vec![v6(1)], odd.to_vec()].concat(), 600));
     assert_eq!(answers.addresses(t).addresses, [v4(1), v4(2), v4(3), v6(1)]);
@@ -84,9 +73,7 @@ fn an_answer_of_unusable_addresses_is_an_empty_one() {
 #[test]
 fn a_thousand_addresses_are_capped_to_the_same_ones_in_any_order() {
     let (t, mut answers) = (start(), of(Family::V4));
-    let mut many: Vec<IpAddr> = (0..1000_u32)
-        .map(|n| IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + n)))
-        .collect();
+    let mut many: Vec<IpAddr> = (0..1000_u32).map(|n| IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + n))).collect();
     answers.record(t, Kind::A, good(many.clone(), 600));
     let first = answers.addresses(t).addresses;
     assert_eq!(first.len(), MAX_ADDRESSES);
@@ -117,11 +104,7 @@ fn a_name_that_is_gone_is_held_for_exactly_hold_empty() {
         answers.record(t + SECOND * 7, Kind::A, Err(gone));
         answers.record(t + SECOND * 9, Kind::A, failed());
         let end = t + SECOND * 31;
-        assert_eq!(
-            answers.next_change(t + SECOND * 9),
-            Some(end),
-            "counted from the first one"
-        );
+        assert_eq!(answers.next_change(t + SECOND * 9), Some(end), "counted from the first one");
         assert_eq!(answers.addresses(end - Duration::from_nanos(1)).state, State::Holding);
         assert!(answers.addresses(end).addresses.is_empty());
         answers.record(end, Kind::A, good([v4(2)], 600));
@@ -150,23 +133,14 @@ fn a_family_that_is_gone_leaves_at_once_while_the_other_stays() {
     let current = answers.addresses(t + SECOND);
     assert_eq!((current.state, current.addresses), (State::Fresh, vec![v4(1)]));
     answers.record(t + SECOND, Kind::A, Err(LookupFailure::Empty));
-    assert_eq!(
-        answers.addresses(t + SECOND).addresses,
-        [v4(1), v6(1)],
-        "both went in one round: both are held"
-    );
+    assert_eq!(answers.addresses(t + SECOND).addresses, [v4(1), v6(1)], "both went in one round: both are held");
 }
 
 #[test]
 fn the_time_to_live_counts_only_between_min_refresh_and_refresh() {
-    for (ttl, low, high) in [
-        (0, 1.0, 1.1),
-        (2, 1.8, 2.2),
-        (5, 4.5, 5.0),
-        (600, 4.5, 5.0),
-        (1 << 31, 4.5, 5.0),
-        (u64::MAX, 4.5, 5.0),
-    ] {
+    for (ttl, low, high) in
+        [(0, 1.0, 1.1), (2, 1.8, 2.2), (5, 4.5, 5.0), (600, 4.5, 5.0), (1 << 31, 4.5, 5.0), (u64::MAX, 4.5, 5.0)]
+    {
         let (t, mut answers) = (start(), of(Family::V4));
         answers.record(t, Kind::A, good([v4(1)], ttl));
         let pause = |random| (answers.next_lookup(t, t, random) - t).as_secs_f64();
@@ -220,13 +194,8 @@ fn one_failing_family_never_slows_the_other() {
 #[test]
 fn absurd_limits_do_not_overflow() {
     let limit = Duration::MAX;
-    let policy = DnsPolicy {
-        refresh: limit,
-        min_refresh: limit,
-        max_stale: limit,
-        hold_empty: limit,
-        ..DnsPolicy::default()
-    };
+    let policy =
+        DnsPolicy { refresh: limit, min_refresh: limit, max_stale: limit, hold_empty: limit, ..DnsPolicy::default() };
     let (t, mut answers) = (start(), Answers::new(Arc::new(policy)));
     answers.record(t, Kind::A, good([v4(1)], u64::MAX));
     answers.record(t, Kind::Aaaa, failed());
@@ -255,24 +224,14 @@ impl Seen {
 fn a_random_walk_never_leaves_the_rules() {
     for seed in 0..200 {
         let mut random = fastrand::Rng::with_seed(seed);
-        let policy = DnsPolicy {
-            max_stale: SECOND * 40,
-            hold_empty: SECOND * 10,
-            ..DnsPolicy::default()
-        };
+        let policy = DnsPolicy { max_stale: SECOND * 40, hold_empty: SECOND * 10, ..DnsPolicy::default() };
         let mut answers = Answers::new(Arc::new(policy.clone()));
         let mut seen = [Seen::default(), Seen::default()];
         let mut now = start();
         for _ in 0..200 {
             now += Duration::from_millis(random.u64(0..8000));
             let index = random.usize(0..2);
-            step(
-                &mut answers,
-                &mut seen[index],
-                [Kind::A, Kind::Aaaa][index],
-                now,
-                &mut random,
-            );
+            step(&mut answers, &mut seen[index], [Kind::A, Kind::Aaaa][index], now, &mut random);
             check(&answers, &seen, now, &policy, random.f64());
         }
     }
@@ -286,19 +245,12 @@ fn step(answers: &mut Answers, seen: &mut Seen, kind: Kind, now: Instant, random
             numbers.truncate(random.usize(1..5));
             let address = |&n: &u8| if kind == Kind::A { v4(n) } else { v6(n.into()) };
             let addresses: Vec<IpAddr> = numbers.iter().map(address).collect();
-            *seen = Seen {
-                good: Some((addresses.clone(), now)),
-                gone: None,
-            };
+            *seen = Seen { good: Some((addresses.clone(), now)), gone: None };
             good(addresses, random.u64(0..700))
         }
         n @ 4..7 => {
             seen.gone.get_or_insert(now);
-            Err(if n == 4 {
-                LookupFailure::NxDomain
-            } else {
-                LookupFailure::Empty
-            })
+            Err(if n == 4 { LookupFailure::NxDomain } else { LookupFailure::Empty })
         }
         7 => Err(LookupFailure::Timeout),
         _ => failed(),
@@ -308,11 +260,7 @@ fn step(answers: &mut Answers, seen: &mut Seen, kind: Kind, now: Instant, random
 
 fn check(answers: &Answers, seen: &[Seen; 2], now: Instant, policy: &DnsPolicy, random: f64) {
     let serving = |held| -> Vec<IpAddr> {
-        let mut all: Vec<IpAddr> = seen
-            .iter()
-            .flat_map(|seen| seen.serves(now, policy, held))
-            .copied()
-            .collect();
+        let mut all: Vec<IpAddr> = seen.iter().flat_map(|seen| seen.serves(now, policy, held)).copied().collect();
         all.sort_unstable();
         all
     };
@@ -326,19 +274,9 @@ fn check(answers: &Answers, seen: &[Seen; 2], now: Instant, policy: &DnsPolicy, 
     let heard = seen.iter().any(|seen| seen.good.is_some()) || seen.iter().all(|seen| seen.gone.is_some());
     assert_eq!(current.state == State::Waiting, !heard);
     let pause = answers.next_lookup(now, now, random) - now;
-    assert!(
-        pause
-            >= if answers.failing() {
-                FIRST_BACKOFF.mul_f64(0.9)
-            } else {
-                policy.min_refresh
-            }
-    );
+    assert!(pause >= if answers.failing() { FIRST_BACKOFF.mul_f64(0.9) } else { policy.min_refresh });
     assert!(pause <= policy.refresh);
     if let Some(change) = answers.next_change(now) {
-        assert_eq!(
-            answers.addresses(change - Duration::from_nanos(1)),
-            answers.addresses(now)
-        );
+        assert_eq!(answers.addresses(change - Duration::from_nanos(1)), answers.addresses(now));
     }
 }

@@ -48,24 +48,13 @@ impl System {
             tracing::warn!(%error, "the hosts file cannot be read to its end");
         }
         let own = config.name_servers.iter().map(|server| SocketAddr::new(server.ip, 53));
-        let servers = if servers.is_empty() {
-            own.collect()
-        } else {
-            servers.to_vec()
-        };
+        let servers = if servers.is_empty() { own.collect() } else { servers.to_vec() };
         Self {
             // resolv.conf(5): the host's own domain counts only where no list is given.
-            search: if config.search.is_empty() {
-                config.domain.into_iter().collect()
-            } else {
-                config.search
-            },
+            search: if config.search.is_empty() { config.domain.into_iter().collect() } else { config.search },
             ndots: options.ndots,
             hosts,
-            servers: servers
-                .into_iter()
-                .filter_map(|address| Server::new(address, timeout))
-                .collect(),
+            servers: servers.into_iter().filter_map(|address| Server::new(address, timeout)).collect(),
         }
     }
 
@@ -73,13 +62,7 @@ impl System {
     pub(super) fn hosts_file(&self, name: &Name) -> Option<Vec<IpAddr>> {
         let records = [RecordType::A, RecordType::AAAA].into_iter().filter_map(|kind| {
             let found = self.hosts.lookup_static_host(&Query::query(name.clone(), kind))?;
-            Some(
-                found
-                    .answers()
-                    .iter()
-                    .filter_map(|record| record.data.ip_addr())
-                    .collect::<Vec<_>>(),
-            )
+            Some(found.answers().iter().filter_map(|record| record.data.ip_addr()).collect::<Vec<_>>())
         });
         Some(records.flatten().collect()).filter(|addresses: &Vec<IpAddr>| !addresses.is_empty())
     }
@@ -91,20 +74,13 @@ impl System {
         if name.is_fqdn() {
             return vec![plain];
         }
-        let searched = self
-            .search
-            .iter()
-            .filter_map(|domain| name.clone().append_domain(domain).ok());
+        let searched = self.search.iter().filter_map(|domain| name.clone().append_domain(domain).ok());
         let mut names: Vec<Name> = searched.collect();
         for name in &mut names {
             name.set_fqdn(true);
         }
         let dots = usize::from(name.num_labels()).saturating_sub(1);
-        let place = if dots >= self.ndots || name.is_localhost() {
-            0
-        } else {
-            names.len()
-        };
+        let place = if dots >= self.ndots || name.is_localhost() { 0 } else { names.len() };
         names.insert(place, plain);
         names
     }
@@ -155,35 +131,22 @@ mod tests {
     use super::*;
 
     fn system(resolv_conf: &str) -> System {
-        let contents = Contents {
-            resolv_conf: resolv_conf.into(),
-            hosts: Vec::new(),
-        };
+        let contents = Contents { resolv_conf: resolv_conf.into(), hosts: Vec::new() };
         System::new(&contents, &[], Duration::from_secs(1))
     }
 
     fn candidates(system: &System, name: &str) -> Vec<String> {
-        system
-            .candidates(&Name::from_str_relaxed(name).unwrap())
-            .iter()
-            .map(Name::to_string)
-            .collect()
+        system.candidates(&Name::from_str_relaxed(name).unwrap()).iter().map(Name::to_string).collect()
     }
 
     #[test]
     fn the_search_list_comes_before_or_after_by_the_number_of_dots() {
         let pod = system("search shop.svc.cluster.local svc.cluster.local\noptions ndots:2\nnameserver 10.0.0.10");
-        assert_eq!(
-            candidates(&pod, "app"),
-            ["app.shop.svc.cluster.local.", "app.svc.cluster.local.", "app."]
-        );
+        assert_eq!(candidates(&pod, "app"), ["app.shop.svc.cluster.local.", "app.svc.cluster.local.", "app."]);
         assert_eq!(candidates(&pod, "a.b.c")[0], "a.b.c.");
         assert_eq!(candidates(&pod, "a.b.c").len(), 3);
         assert_eq!(candidates(&pod, "app."), ["app."]);
-        assert_eq!(
-            candidates(&system("nameserver 127.0.0.11\noptions ndots:0\nsearch lan"), "my_app")[0],
-            "my_app."
-        );
+        assert_eq!(candidates(&system("nameserver 127.0.0.11\noptions ndots:0\nsearch lan"), "my_app")[0], "my_app.");
     }
 
     #[test]
@@ -197,16 +160,10 @@ mod tests {
 
     #[test]
     fn servers_given_replace_those_of_the_file_and_nothing_else() {
-        let contents = Contents {
-            resolv_conf: b"nameserver 10.0.0.1\nsearch lan".to_vec(),
-            hosts: Vec::new(),
-        };
+        let contents = Contents { resolv_conf: b"nameserver 10.0.0.1\nsearch lan".to_vec(), hosts: Vec::new() };
         let given: SocketAddr = "127.0.0.11:5353".parse().unwrap();
         let system = System::new(&contents, &[given], Duration::from_secs(1));
-        assert_eq!(
-            system.servers.iter().map(|server| server.address).collect::<Vec<_>>(),
-            [given]
-        );
+        assert_eq!(system.servers.iter().map(|server| server.address).collect::<Vec<_>>(), [given]);
         assert_eq!(candidates(&system, "app"), ["app.lan.", "app."]);
     }
 }

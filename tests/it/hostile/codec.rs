@@ -46,21 +46,14 @@ fn a_refusal_behind_an_empty_404_is_the_only_one_replaced() {
 #[test]
 fn a_body_that_looks_like_a_refusal_passes_unchanged() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    let gate = Gate::start(&format!(
-        "[[routes]]\nprefix = \"/\"\nupstream = \"http://{}\"",
-        socket.local_addr().unwrap()
-    ));
+    let gate =
+        Gate::start(&format!("[[routes]]\nprefix = \"/\"\nupstream = \"http://{}\"", socket.local_addr().unwrap()));
     let (go_on, told) = std::sync::mpsc::channel();
     let backend = std::thread::spawn(move || {
         let (mut stream, _) = socket.accept().unwrap();
         let mut request = [0; 4096];
         assert!(stream.read(&mut request).unwrap() > 0);
-        write!(
-            stream,
-            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n",
-            LIKE_THE_CODEC.len()
-        )
-        .unwrap();
+        write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", LIKE_THE_CODEC.len()).unwrap();
         told.recv().unwrap(); // so that the body is a message of its own between the sockets
         stream.write_all(LIKE_THE_CODEC).unwrap();
         told.recv().unwrap();
@@ -106,11 +99,7 @@ fn a_refusal_on_a_kept_connection_has_a_problem() {
         write!(stream, "{first} / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         let mut head = Vec::new();
         let mut byte = [0];
-        while !head.ends_with(if first == "GET" {
-            b"\r\n\r\nok".as_slice()
-        } else {
-            b"\r\n\r\n"
-        }) {
+        while !head.ends_with(if first == "GET" { b"\r\n\r\nok".as_slice() } else { b"\r\n\r\n" }) {
             stream.read_exact(&mut byte).unwrap();
             head.push(byte[0]);
         }

@@ -34,12 +34,8 @@ fn metric(admin: SocketAddr, name: &str, labels: &[&str]) -> f64 {
     let mut page = String::new();
     stream.read_to_string(&mut page).unwrap();
     assert!(page.contains(name), "no {name} in {page}");
-    let lines = page
-        .lines()
-        .filter(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label)));
-    lines
-        .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
-        .sum()
+    let lines = page.lines().filter(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label)));
+    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }
 
 /// A backend that takes requests and never answers.
@@ -87,11 +83,7 @@ fn heads_that_never_end_are_ended() {
     }
     let mut rounds = 0;
     while let Some(first) = dripping.first() {
-        assert!(
-            began.elapsed() < Duration::from_secs(20),
-            "{} heads are still waited for",
-            dripping.len()
-        );
+        assert!(began.elapsed() < Duration::from_secs(20), "{} heads are still waited for", dripping.len());
         first.set_nonblocking(false).unwrap();
         first.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let _ = (&*first).read(&mut [0]); // the pace
@@ -102,10 +94,7 @@ fn heads_that_never_end_are_ended() {
         });
         rounds += 1;
     }
-    assert!(
-        rounds > 1 && began.elapsed() >= Duration::from_millis(500),
-        "ended before the time was over"
-    );
+    assert!(rounds > 1 && began.elapsed() >= Duration::from_millis(500), "ended before the time was over");
     assert!(serves(gate.address()));
     assert_eq!(backend.take().len(), 1);
 }
@@ -127,27 +116,14 @@ async fn a_thousand_aborts_leave_nothing_behind() {
         drop(clients);
         eventually("the backend is left alone", || backend.open() == 0).await;
     }
-    eventually("nothing is in flight", || {
-        metric(gate.admin(), "tollgate_requests_in_flight{", &["all"]) == 0.0
-    })
-    .await;
-    eventually("no connection is counted", || {
-        metric(gate.admin(), "tollgate_connections{", &[]) == 0.0
-    })
-    .await;
-    eventually("no connection is busy", || {
-        metric(gate.admin(), "tollgate_upstream_connections{", &["busy"]) == 0.0
-    })
-    .await;
+    eventually("nothing is in flight", || metric(gate.admin(), "tollgate_requests_in_flight{", &["all"]) == 0.0).await;
+    eventually("no connection is counted", || metric(gate.admin(), "tollgate_connections{", &[]) == 0.0).await;
+    eventually("no connection is busy", || metric(gate.admin(), "tollgate_upstream_connections{", &["busy"]) == 0.0)
+        .await;
 }
 
 fn sound_head() -> Vec<u8> {
-    block(&[
-        (b":method", b"GET"),
-        (b":scheme", b"http"),
-        (b":authority", b"a"),
-        (b":path", b"/x"),
-    ])
+    block(&[(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", b"/x")])
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,14 +148,8 @@ async fn ten_thousand_reset_streams_leave_nothing_behind() {
         }
     }
     eventually("the backend is left alone", || backend.open() == 0).await;
-    eventually("nothing is in flight", || {
-        metric(gate.admin(), "tollgate_requests_in_flight{", &[]) == 0.0
-    })
-    .await;
-    eventually("no connection is counted", || {
-        metric(gate.admin(), "tollgate_connections{", &[]) == 0.0
-    })
-    .await;
+    eventually("nothing is in flight", || metric(gate.admin(), "tollgate_requests_in_flight{", &[]) == 0.0).await;
+    eventually("no connection is counted", || metric(gate.admin(), "tollgate_connections{", &[]) == 0.0).await;
 }
 
 #[test]
@@ -189,9 +159,7 @@ fn a_head_of_endless_continuations_is_ended() {
     let mut frames = Frames::connect(gate.address());
     frames.send(&frame(HEADERS, END_STREAM, 1, &sound_head()));
     let more = block(&[(b"x-a", &[b'b'; 16_000])]);
-    let sent = (0..5_000)
-        .take_while(|_| frames.send(&frame(CONTINUATION, 0, 1, &more)))
-        .count();
+    let sent = (0..5_000).take_while(|_| frames.send(&frame(CONTINUATION, 0, 1, &more))).count();
     assert!(sent < 5_000, "80 MB of one head were taken");
     assert!(serves(gate.address()));
     assert_eq!(backend.take().len(), 1);
@@ -203,9 +171,7 @@ fn a_flood_of_empty_continuations_is_ended() {
     let gate = gateway("", backend.address);
     let mut frames = Frames::connect(gate.address());
     frames.send(&frame(HEADERS, END_STREAM, 1, &sound_head()));
-    let sent = (0..200_000)
-        .take_while(|_| frames.send(&frame(CONTINUATION, 0, 1, &[])))
-        .count();
+    let sent = (0..200_000).take_while(|_| frames.send(&frame(CONTINUATION, 0, 1, &[]))).count();
     assert!(sent < 200_000, "200,000 frames of one head were taken");
     assert!(serves(gate.address()));
 }
@@ -222,18 +188,9 @@ async fn a_client_that_does_not_read_is_given_up() {
     let gate = gateway("body_idle_timeout = \"300ms\"", backend.address);
     let mut stream = TcpStream::connect(gate.address()).unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    eventually("it is in flight", || {
-        metric(gate.admin(), "tollgate_requests_in_flight{", &["all"]) == 1.0
-    })
-    .await;
-    eventually("nothing is in flight", || {
-        metric(gate.admin(), "tollgate_requests_in_flight{", &["all"]) == 0.0
-    })
-    .await;
-    eventually("no connection is counted", || {
-        metric(gate.admin(), "tollgate_connections{", &[]) == 0.0
-    })
-    .await;
+    eventually("it is in flight", || metric(gate.admin(), "tollgate_requests_in_flight{", &["all"]) == 1.0).await;
+    eventually("nothing is in flight", || metric(gate.admin(), "tollgate_requests_in_flight{", &["all"]) == 0.0).await;
+    eventually("no connection is counted", || metric(gate.admin(), "tollgate_connections{", &[]) == 0.0).await;
     let mut got = Vec::new();
     let _ = stream.read_to_end(&mut got);
     assert!((1..LENGTH).contains(&got.len()), "{} bytes", got.len());
@@ -261,11 +218,7 @@ async fn a_gateway_without_file_descriptors_recovers() {
     );
     std::fs::write(&file, text).unwrap();
     let mut child = Command::new("sh")
-        .args([
-            "-c",
-            "ulimit -n 256; exec \"$0\" run --config \"$1\" 2>&1",
-            env!("CARGO_BIN_EXE_tollgate"),
-        ])
+        .args(["-c", "ulimit -n 256; exec \"$0\" run --config \"$1\" 2>&1", env!("CARGO_BIN_EXE_tollgate")])
         .arg(&file)
         .stdout(Stdio::piped())
         .spawn()
@@ -285,18 +238,11 @@ async fn a_gateway_without_file_descriptors_recovers() {
     let mut late = TcpStream::connect(gate).unwrap();
     late.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     late.write_all(REQUEST).unwrap();
-    assert!(
-        late.read(&mut [0]).is_err(),
-        "there were enough for everybody: nothing is tested"
-    );
+    assert!(late.read(&mut [0]).is_err(), "there were enough for everybody: nothing is tested");
     drop(crowd);
     late.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut got = Vec::new();
     let _ = late.read_to_end(&mut got);
-    assert!(
-        got.starts_with(b"HTTP/1.1 200 OK\r\n"),
-        "{:?}",
-        String::from_utf8_lossy(&got)
-    );
+    assert!(got.starts_with(b"HTTP/1.1 200 OK\r\n"), "{:?}", String::from_utf8_lossy(&got));
     assert!(serves(gate));
 }

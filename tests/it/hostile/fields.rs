@@ -15,10 +15,7 @@ const HOSTS: &[Case] = &[
     get("a host with an underscore", with!("Host: my_app"), "/x"),
     get("an address", with!("Host: [::1]:80"), "/x"),
     refuse("no host", b"GET /x HTTP/1.1\r\nAccept: */*\r\n\r\n"),
-    refuse(
-        "no host with an absolute target",
-        b"GET http://a/x HTTP/1.1\r\nAccept: */*\r\n\r\n",
-    ),
+    refuse("no host with an absolute target", b"GET http://a/x HTTP/1.1\r\nAccept: */*\r\n\r\n"),
     refuse("two hosts", with!("Host: a\r\nHost: b")),
     refuse("a host twice", with!("Host: a\r\nHost: a")),
     refuse("an empty host", with!("Host:")),
@@ -53,11 +50,7 @@ const HOSTS: &[Case] = &[
 ];
 
 const FIELDS: &[Case] = &[
-    get(
-        "a value beyond ASCII",
-        b"GET /x HTTP/1.1\r\nHost: a\r\nX-A: \xff\xfe\r\n\r\n",
-        "/x",
-    ),
+    get("a value beyond ASCII", b"GET /x HTTP/1.1\r\nHost: a\r\nX-A: \xff\xfe\r\n\r\n", "/x"),
     get("a tab in a value", with!("Host: a\r\nX-A: b\tc"), "/x"),
     get("an empty value", with!("Host: a\r\nX-A:"), "/x"),
     get(
@@ -65,32 +58,12 @@ const FIELDS: &[Case] = &[
         with!("Host: a\r\nConnection: upgrade, http2-settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk"),
         "/x",
     ),
-    get(
-        "an upgrade that Connection does not name",
-        with!("Host: a\r\nUpgrade: websocket"),
-        "/x",
-    ),
-    get(
-        "Connection names an upgrade that is not there",
-        with!("Host: a\r\nConnection: upgrade"),
-        "/x",
-    ),
-    get(
-        "two upgrades",
-        with!("Host: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c"),
-        "/x",
-    ),
-    get(
-        "a list of upgrades",
-        with!("Host: a\r\nConnection: upgrade\r\nUpgrade: websocket, h2c"),
-        "/x",
-    ),
+    get("an upgrade that Connection does not name", with!("Host: a\r\nUpgrade: websocket"), "/x"),
+    get("Connection names an upgrade that is not there", with!("Host: a\r\nConnection: upgrade"), "/x"),
+    get("two upgrades", with!("Host: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c"), "/x"),
+    get("a list of upgrades", with!("Host: a\r\nConnection: upgrade\r\nUpgrade: websocket, h2c"), "/x"),
     get("another expectation", with!("Host: a\r\nExpect: 200-ok"), "/x"),
-    get(
-        "an expectation without a body",
-        with!("Host: a\r\nExpect: 100-continue"),
-        "/x",
-    ),
+    get("an expectation without a body", with!("Host: a\r\nExpect: 100-continue"), "/x"),
     refuse("a folded field", with!("Host: a\r\nX-A: b\r\n c")),
     refuse("a field that is folded with a tab", with!("Host: a\r\nX-A: b\r\n\tc")),
     refuse("a fold before all fields", with!(" X-A: b\r\nHost: a")),
@@ -123,11 +96,7 @@ fn fields_are_read_strictly() {
 #[test]
 fn heads_over_the_limits_are_refused_with_a_problem() {
     let head = |fields: String| format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n").into_bytes();
-    let flood = |name, fields| Case {
-        name,
-        raw: head(fields).into(),
-        must: Must::Refuse(&[431]),
-    };
+    let flood = |name, fields| Case { name, raw: head(fields).into(), must: Must::Refuse(&[431]) };
     judge([
         flood("101 fields", "X-A: b\r\n".repeat(100)),
         flood("1,000 fields", "X-A: b\r\n".repeat(1000)),
@@ -178,10 +147,7 @@ fn only_a_clean_upgrade_is_passed_on() {
         }
     }
     let request = heard("Connection: Upgrade\r\nUpgrade: websocket");
-    assert_eq!(
-        (request.all("connection"), request.all("upgrade")),
-        (vec!["upgrade".into()], vec!["websocket".into()])
-    );
+    assert_eq!((request.all("connection"), request.all("upgrade")), (vec!["upgrade".into()], vec!["websocket".into()]));
 }
 
 #[test]

@@ -32,42 +32,22 @@ const HOST: Field = (b":authority", b"a");
 const ROOT: Field = (b":path", b"/x");
 
 fn refuse(name: &'static str, fields: &[Field]) -> Case {
-    Case {
-        name,
-        fields: fields.to_vec(),
-        data: None,
-        must: Must::Refuse,
-    }
+    Case { name, fields: fields.to_vec(), data: None, must: Must::Refuse }
 }
 
 /// A sound request with something added.
 fn with(name: &'static str, field: Field, must: Must) -> Case {
-    Case {
-        name,
-        fields: vec![GET, HTTP, HOST, ROOT, field],
-        data: None,
-        must,
-    }
+    Case { name, fields: vec![GET, HTTP, HOST, ROOT, field], data: None, must }
 }
 
 fn path(name: &'static str, path: &'static [u8], must: Must) -> Case {
-    Case {
-        name,
-        fields: vec![GET, HTTP, HOST, (b":path", path)],
-        data: None,
-        must,
-    }
+    Case { name, fields: vec![GET, HTTP, HOST, (b":path", path)], data: None, must }
 }
 
 fn upload(name: &'static str, field: Option<Field>, data: &'static [u8], must: Must) -> Case {
     let mut fields = vec![POST, HTTP, HOST, ROOT];
     fields.extend(field);
-    Case {
-        name,
-        fields,
-        data: Some(data),
-        must,
-    }
+    Case { name, fields, data: Some(data), must }
 }
 
 fn judge(cases: &[Case]) {
@@ -112,12 +92,7 @@ fn judge(cases: &[Case]) {
 #[test]
 fn pseudo_fields_come_once_each_and_first() {
     judge(&[
-        Case {
-            name: "all of them",
-            fields: vec![GET, HTTP, HOST, ROOT],
-            data: None,
-            must: Must::Pass("/x", b""),
-        },
+        Case { name: "all of them", fields: vec![GET, HTTP, HOST, ROOT], data: None, must: Must::Pass("/x", b"") },
         refuse("no method", &[HTTP, HOST, ROOT]),
         refuse("no scheme", &[GET, HOST, ROOT]),
         refuse("no path", &[GET, HTTP, HOST]),
@@ -131,21 +106,12 @@ fn pseudo_fields_come_once_each_and_first() {
         refuse("a status", &[GET, HTTP, HOST, ROOT, (b":status", b"200")]),
         refuse("an empty method", &[(b":method", b""), HTTP, HOST, ROOT]),
         refuse("a method with a space", &[(b":method", b"GET /y"), HTTP, HOST, ROOT]),
-        refuse(
-            "a method with a line end",
-            &[(b":method", b"GET / HTTP/1.1\r\n"), HTTP, HOST, ROOT],
-        ),
+        refuse("a method with a line end", &[(b":method", b"GET / HTTP/1.1\r\n"), HTTP, HOST, ROOT]),
         refuse("another scheme", &[GET, (b":scheme", b"ftp"), HOST, ROOT]),
-        refuse(
-            "a scheme with a line end",
-            &[GET, (b":scheme", b"http\r\n"), HOST, ROOT],
-        ),
+        refuse("a scheme with a line end", &[GET, (b":scheme", b"http\r\n"), HOST, ROOT]),
         refuse("CONNECT", &[(b":method", b"CONNECT"), (b":authority", b"a:80")]),
         refuse("CONNECT with a path", &[(b":method", b"CONNECT"), HTTP, HOST, ROOT]),
-        refuse(
-            "CONNECT with a protocol",
-            &[(b":method", b"CONNECT"), (b":protocol", b"websocket"), HTTP, HOST, ROOT],
-        ),
+        refuse("CONNECT with a protocol", &[(b":method", b"CONNECT"), (b":protocol", b"websocket"), HTTP, HOST, ROOT]),
     ]);
 }
 
@@ -172,11 +138,7 @@ fn a_path_cannot_split_a_request() {
         path("dots above the root", b"/../x", Must::Refuse),
         path("an escaped line end", b"/x%0d%0ay", Must::Refuse),
         path("a line end in the query", b"/x?y\r\nX-A: b", Must::Refuse),
-        path(
-            "an escaped line end in the query",
-            b"/x?y=%0d%0a",
-            Must::Pass("/x?y=%0d%0a", b""),
-        ),
+        path("an escaped line end in the query", b"/x?y=%0d%0a", Must::Pass("/x?y=%0d%0a", b"")),
     ]);
 }
 
@@ -202,14 +164,8 @@ fn fields_that_belong_to_http1_are_refused() {
         with("another host", (b"host", b"b"), Must::Refuse),
         with("the same host", (b"host", b"A"), Must::Pass("/x", b"")),
         with("a host with a line end", (b"host", b"a\r\nx: y"), Must::Refuse),
-        refuse(
-            "an authority with user information",
-            &[GET, HTTP, (b":authority", b"u@a"), ROOT],
-        ),
-        refuse(
-            "an authority with a line end",
-            &[GET, HTTP, (b":authority", b"a\r\nx: y"), ROOT],
-        ),
+        refuse("an authority with user information", &[GET, HTTP, (b":authority", b"u@a"), ROOT]),
+        refuse("an authority with a line end", &[GET, HTTP, (b":authority", b"a\r\nx: y"), ROOT]),
         refuse("an authority with a slash", &[GET, HTTP, (b":authority", b"a/b"), ROOT]),
         refuse("an empty authority", &[GET, HTTP, (b":authority", b""), ROOT]),
         refuse("two hosts", &[GET, HTTP, ROOT, (b"host", b"a"), (b"host", b"b")]),
@@ -220,42 +176,17 @@ fn fields_that_belong_to_http1_are_refused() {
 fn a_body_is_as_long_as_it_says() {
     judge(&[
         upload("no length", None, b"hello", Must::Pass("/x", b"hello")),
-        upload(
-            "a true length",
-            Some((b"content-length", b"5")),
-            b"hello",
-            Must::Pass("/x", b"hello"),
-        ),
-        upload(
-            "too short a length",
-            Some((b"content-length", b"3")),
-            b"hello",
-            Must::Refuse,
-        ),
+        upload("a true length", Some((b"content-length", b"5")), b"hello", Must::Pass("/x", b"hello")),
+        upload("too short a length", Some((b"content-length", b"3")), b"hello", Must::Refuse),
         upload(
             "a length of zero before a body",
             Some((b"content-length", b"0")),
             b"GET /y HTTP/1.1\r\n\r\n",
             Must::Empty("/x"),
         ),
-        upload(
-            "too long a length",
-            Some((b"content-length", b"50")),
-            b"hello",
-            Must::Refuse,
-        ),
-        upload(
-            "a length with a plus",
-            Some((b"content-length", b"+5")),
-            b"hello",
-            Must::Refuse,
-        ),
-        upload(
-            "a list of lengths",
-            Some((b"content-length", b"5, 5")),
-            b"hello",
-            Must::Refuse,
-        ),
+        upload("too long a length", Some((b"content-length", b"50")), b"hello", Must::Refuse),
+        upload("a length with a plus", Some((b"content-length", b"+5")), b"hello", Must::Refuse),
+        upload("a list of lengths", Some((b"content-length", b"5, 5")), b"hello", Must::Refuse),
         upload(
             "chunked",
             Some((b"transfer-encoding", b"chunked")),
@@ -271,14 +202,7 @@ fn a_body_is_as_long_as_it_says() {
     ]);
     let two_lengths = Case {
         name: "two lengths",
-        fields: vec![
-            POST,
-            HTTP,
-            HOST,
-            ROOT,
-            (b"content-length", b"5"),
-            (b"content-length", b"6"),
-        ],
+        fields: vec![POST, HTTP, HOST, ROOT, (b"content-length", b"5"), (b"content-length", b"6")],
         data: Some(b"hello"),
         must: Must::Refuse,
     };

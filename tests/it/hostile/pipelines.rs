@@ -17,10 +17,7 @@ macro_rules! after {
 
 const REFUSED_FIRST: &[Case] = &[
     refuse("a bad path", behind!("GET /../x HTTP/1.1\r\nHost: a\r\n\r\n")),
-    refuse(
-        "a bad path with a body",
-        behind!("POST /../x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"),
-    ),
+    refuse("a bad path with a body", behind!("POST /../x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi")),
     refuse("no host", behind!("GET /x HTTP/1.1\r\nAccept: a\r\n\r\n")),
     refuse("two hosts", behind!("GET /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")),
     refuse(
@@ -31,10 +28,7 @@ const REFUSED_FIRST: &[Case] = &[
         "identity, then chunked",
         behind!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n"),
     ),
-    refuse(
-        "identity",
-        behind!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n"),
-    ),
+    refuse("identity", behind!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n")),
     refuse(
         "different lengths",
         behind!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\n"),
@@ -47,10 +41,7 @@ const REFUSED_FIRST: &[Case] = &[
         "a chunk that is too long",
         behind!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n0\r\n\r\n"),
     ),
-    refuse(
-        "a malformed field",
-        behind!("GET / HTTP/1.1\r\nHost: a\r\nX A: b\r\n\r\n"),
-    ),
+    refuse("a malformed field", behind!("GET / HTTP/1.1\r\nHost: a\r\nX A: b\r\n\r\n")),
     refuse("a bad version", behind!("GET / HTTP/1.2\r\nHost: a\r\n\r\n")),
     refuse("CONNECT", behind!("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n")),
     refuse("a star", behind!("GET * HTTP/1.1\r\nHost: a\r\n\r\n")),
@@ -87,41 +78,17 @@ const CLOSED_FIRST: &[Case] = &[
 ];
 
 const REFUSED_SECOND: &[Case] = &[
-    case(
-        "a malformed field",
-        after!("GET / HTTP/1.1\r\nHost: a\r\nX A: b\r\n\r\n"),
-        Must::PassThenRefuse,
-    ),
-    case(
-        "a bad version",
-        after!("GET / HTTP/1.2\r\nHost: a\r\n\r\n"),
-        Must::PassThenRefuse,
-    ),
-    case(
-        "no method",
-        after!(" / HTTP/1.1\r\nHost: a\r\n\r\n"),
-        Must::PassThenRefuse,
-    ),
-    case(
-        "a bad target",
-        after!("GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n"),
-        Must::PassThenRefuse,
-    ),
+    case("a malformed field", after!("GET / HTTP/1.1\r\nHost: a\r\nX A: b\r\n\r\n"), Must::PassThenRefuse),
+    case("a bad version", after!("GET / HTTP/1.2\r\nHost: a\r\n\r\n"), Must::PassThenRefuse),
+    case("no method", after!(" / HTTP/1.1\r\nHost: a\r\n\r\n"), Must::PassThenRefuse),
+    case("a bad target", after!("GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n"), Must::PassThenRefuse),
     case(
         "different lengths",
         after!("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"),
         Must::PassThenRefuse,
     ),
-    case(
-        "no host",
-        after!("GET / HTTP/1.1\r\nAccept: a\r\n\r\n"),
-        Must::PassThenRefuse,
-    ),
-    case(
-        "a bad path",
-        after!("GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n"),
-        Must::PassThenRefuse,
-    ),
+    case("no host", after!("GET / HTTP/1.1\r\nAccept: a\r\n\r\n"), Must::PassThenRefuse),
+    case("a bad path", after!("GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n"), Must::PassThenRefuse),
     case("rubbish", after!("\x00\x01\x02\x03"), Must::PassThenRefuse),
     case(
         "more body than its length",

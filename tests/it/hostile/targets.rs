@@ -20,11 +20,7 @@ const FORMS: &[Case] = &[
     get("an address in a path", ask!("/http://evil/x"), "/http:/evil/x"),
     get("an at sign in a path", ask!("/@evil"), "/@evil"),
     get("question marks in a query", ask!("/x?a=//..//?b"), "/x?a=//..//?b"),
-    get(
-        "an escaped line end in a query",
-        ask!("/x?a=%0d%0aHost:b"),
-        "/x?a=%0d%0aHost:b",
-    ),
+    get("an escaped line end in a query", ask!("/x?a=%0d%0aHost:b"), "/x?a=%0d%0aHost:b"),
     refuse("an absolute target with user information", ask!("http://user@a/x")),
     refuse("an absolute target with a password", ask!("http://user:secret@a/x")),
     refuse("an absolute target with another scheme", ask!("ftp://a/x")),
@@ -50,10 +46,7 @@ const FORMS: &[Case] = &[
     refuse("a star and a path", ask!("*/x")),
     refuse("CONNECT", b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n"),
     refuse("CONNECT with a path", b"CONNECT /x HTTP/1.1\r\nHost: a\r\n\r\n"),
-    refuse(
-        "CONNECT with a body",
-        b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
-    ),
+    refuse("CONNECT with a body", b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"),
     refuse(
         "CONNECT and a request behind it",
         b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -121,19 +114,12 @@ fn a_path_has_one_form() {
 #[test]
 fn an_endless_target_is_refused() {
     let raw = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(70_000)).into_bytes();
-    judge([Case {
-        name: "a target of 70,000 letters",
-        raw: raw.into(),
-        must: Must::Refuse(&[400, 414, 431]),
-    }]);
+    judge([Case { name: "a target of 70,000 letters", raw: raw.into(), must: Must::Refuse(&[400, 414, 431]) }]);
 }
 
 #[test]
 fn a_fragment_never_reaches_the_backend() {
-    judge([
-        get("a fragment", ask!("/x#y"), "/x"),
-        get("a fragment with a path", ask!("/x#/../y"), "/x"),
-    ]);
+    judge([get("a fragment", ask!("/x#y"), "/x"), get("a fragment with a path", ask!("/x#/../y"), "/x")]);
 }
 
 #[test]
@@ -141,11 +127,7 @@ fn a_star_asks_the_gateway_itself() {
     use crate::support::raw::{Recorder, responses, talk};
     let backend = Recorder::start();
     let gate = super::gateway(&backend);
-    let got = responses(
-        &talk(gate.address(), b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 1),
-        false,
-    )
-    .unwrap();
+    let got = responses(&talk(gate.address(), b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 1), false).unwrap();
     assert_eq!(got.iter().map(|got| got.status).collect::<Vec<_>>(), [204]);
     assert!(backend.take().is_empty());
 }

@@ -155,11 +155,7 @@ impl Peer {
     }
 
     fn note(&self, head: Head, content: Content) -> Seen {
-        let seen = Seen {
-            head,
-            content,
-            connection: self.number,
-        };
+        let seen = Seen { head, content, connection: self.number };
         self.notes.seen.lock().unwrap().push(seen.clone());
         seen
     }

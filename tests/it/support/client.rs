@@ -38,18 +38,11 @@ impl Answer {
 
     /// The code of a refusal, which has the form that every refusal has.
     pub(crate) fn code(&self) -> String {
-        assert_eq!(
-            self.head.get("content-type"),
-            Some("application/problem+json"),
-            "{self:?}"
-        );
+        assert_eq!(self.head.get("content-type"), Some("application/problem+json"), "{self:?}");
         let problem: serde_json::Value = serde_json::from_slice(&self.content.bytes).unwrap();
         assert_eq!(problem["status"], self.status(), "{problem}");
         assert_eq!(problem["type"], "about:blank", "{problem}");
-        assert!(
-            problem["title"].is_string() && problem["detail"].is_string(),
-            "{problem}"
-        );
+        assert!(problem["title"].is_string() && problem["detail"].is_string(), "{problem}");
         if let Some(id) = problem.get("request_id") {
             assert_eq!(id.as_str(), self.head.get("x-request-id"), "{problem}");
         }
@@ -172,9 +165,7 @@ where
 impl Client2<Full<Bytes>> {
     /// A bodiless request to this target and its answer: status and body.
     pub(crate) async fn get(&mut self, target: &str) -> (u16, String) {
-        let request = Request::get(format!("http://gate{target}"))
-            .body(Full::default())
-            .unwrap();
+        let request = Request::get(format!("http://gate{target}")).body(Full::default()).unwrap();
         let response = self.send(request).await.unwrap();
         let status = response.status().as_u16();
         (status, text(response).await)
@@ -183,9 +174,6 @@ impl Client2<Full<Bytes>> {
 
 /// The body of a response, whole.
 pub(crate) async fn text(response: Response<Incoming>) -> String {
-    let bytes = within("a body", response.into_body().collect())
-        .await
-        .unwrap()
-        .to_bytes();
+    let bytes = within("a body", response.into_body().collect()).await.unwrap().to_bytes();
     String::from_utf8_lossy(&bytes).into_owned()
 }

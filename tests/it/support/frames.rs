@@ -131,17 +131,11 @@ fn status_of(block: &[u8]) -> Option<u16> {
 
 /// Digits in the code of HPACK: `0` to `2` have five bits, `3` to `9` six.
 fn unpack(bytes: &[u8]) -> Option<u16> {
-    let mut bits = bytes
-        .iter()
-        .flat_map(|byte| (0..8).rev().map(move |at| u16::from(byte >> at & 1)));
+    let mut bits = bytes.iter().flat_map(|byte| (0..8).rev().map(move |at| u16::from(byte >> at & 1)));
     let mut number = 0;
     for _ in 0..3 {
         let five = (0..5).try_fold(0, |code, _| Some(code * 2 + bits.next()?))?;
-        let digit = if five <= 2 {
-            five
-        } else {
-            (five * 2 + bits.next()?).checked_sub(0x19)? + 3
-        };
+        let digit = if five <= 2 { five } else { (five * 2 + bits.next()?).checked_sub(0x19)? + 3 };
         number = number * 10 + digit;
     }
     Some(number)

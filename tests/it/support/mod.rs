@@ -5,10 +5,14 @@ pub(crate) mod client;
 mod eventually;
 pub(crate) mod frames;
 mod gateway;
+pub(crate) mod load;
+pub(crate) mod process;
 pub(crate) mod raw;
+pub(crate) mod scrape;
+pub(crate) mod town;
 pub(crate) mod wire;
 
 pub(crate) use backend::{Backend, OK, Peer};
 pub(crate) use client::{Client, Client2, ask, get};
-pub(crate) use eventually::{eventually, eventually_some};
+pub(crate) use eventually::{eventually, eventually_async, eventually_some};
 pub(crate) use gateway::Gate;

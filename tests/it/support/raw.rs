@@ -24,9 +24,7 @@ impl Heard {
     /// All values of a field.
     pub(crate) fn all(&self, name: &str) -> Vec<String> {
         let fields = self.fields.iter().filter(|(known, _)| known == name);
-        fields
-            .map(|(_, value)| String::from_utf8_lossy(value).into_owned())
-            .collect()
+        fields.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect()
     }
 }
 
@@ -119,20 +117,16 @@ fn record(mut stream: TcpStream, answer: &[u8]) -> Option<Carried> {
 /// Reads one request with its length in bytes: CRLF only, one Host, one framing.
 fn parse(bytes: &[u8]) -> Option<(Heard, usize)> {
     let head_end = find(bytes, b"\r\n\r\n")?;
-    let head = std::str::from_utf8(&bytes[..head_end]).map_or_else(
-        |_| bytes[..head_end].iter().map(|byte| char::from(*byte)).collect(),
-        str::to_owned,
-    );
+    let head = std::str::from_utf8(&bytes[..head_end])
+        .map_or_else(|_| bytes[..head_end].iter().map(|byte| char::from(*byte)).collect(), str::to_owned);
     let mut lines = head.split("\r\n");
     let mut request_line = lines.next()?.split(' ');
     let (method, target, version) = (request_line.next()?, request_line.next()?, request_line.next()?);
     let mut fields = Vec::new();
     for line in lines {
         let (name, value) = line.split_once(": ")?;
-        let token = !name.is_empty()
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.!~*'+&".contains(&byte));
+        let token =
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.!~*'+&".contains(&byte));
         if !token || value.bytes().any(|byte| byte < b' ' && byte != b'\t') {
             return None;
         }
@@ -155,12 +149,7 @@ fn parse(bytes: &[u8]) -> Option<(Heard, usize)> {
         (None, Some(coding)) if coding == b"chunked" => chunked(behind)?,
         _ => return None,
     };
-    let heard = Heard {
-        method: method.into(),
-        target: target.into(),
-        fields,
-        body,
-    };
+    let heard = Heard { method: method.into(), target: target.into(), fields, body };
     sound.then_some((heard, head_end + 4 + length))
 }
 
@@ -171,11 +160,7 @@ fn chunked(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
         let size = usize::from_str_radix(std::str::from_utf8(&bytes[at..at + line]).ok()?, 16).ok()?;
         at += line + 2;
         if size == 0 {
-            let trailers = if bytes[at..].starts_with(b"\r\n") {
-                2
-            } else {
-                find(&bytes[at..], b"\r\n\r\n")? + 4
-            };
+            let trailers = if bytes[at..].starts_with(b"\r\n") { 2 } else { find(&bytes[at..], b"\r\n\r\n")? + 4 };
             return Some((body, at + trailers));
         }
         body.extend_from_slice(bytes.get(at..at + size)?);
@@ -218,9 +203,7 @@ pub(crate) fn responses(mut bytes: &[u8], head_only: bool) -> Option<Vec<Got>> {
         let end = find(bytes, b"\r\n\r\n")?;
         let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
         let status: u16 = head.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()?;
-        let length = head
-            .split("\r\n")
-            .find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+        let length = head.split("\r\n").find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
         let bodiless = head_only || status < 200 || status == 204 || status == 304;
         let length = if bodiless { 0 } else { length? };
         let body = bytes.get(end + 4..end + 4 + length)?.to_vec();
@@ -249,12 +232,7 @@ pub(crate) fn talk(gate: SocketAddr, bytes: &[u8], answers: usize) -> Vec<u8> {
         match stream.read(&mut chunk) {
             Ok(0) => return got,
             Ok(read) => got.extend_from_slice(&chunk[..read]),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
-                ) =>
-            {
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
                 panic!("no end of the connection, after {:?}", String::from_utf8_lossy(&got))
             }
             Err(_) => return got,

@@ -87,10 +87,7 @@ impl Wire {
     /// One end of this connection.
     pub(crate) fn new(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
-        Self {
-            stream,
-            unread: Vec::new(),
-        }
+        Self { stream, unread: Vec::new() }
     }
 
     /// Sends bytes. What the other side does not take is the test's next observation, not a failure of this.

@@ -22,12 +22,7 @@ impl Names {
             let Some(name) = &route.name else { continue };
             if let Some(first) = taken.get(&name.0.0) {
                 let fault = Fault::new(format!("two routes are named `{}`", name.0.0));
-                findings.clash(
-                    &path_of(at).key("name"),
-                    fault,
-                    &path_of(*first).key("name"),
-                    "the other one",
-                );
+                findings.clash(&path_of(at).key("name"), fault, &path_of(*first).key("name"), "the other one");
             } else {
                 taken.insert(name.0.0.clone(), at);
             }
@@ -54,11 +49,7 @@ impl Names {
 fn from_path(path: &PathMatch) -> String {
     let (PathMatch::Prefix(text) | PathMatch::Exact(text)) = path;
     let of_a_label = |c: char| {
-        if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') {
-            c
-        } else {
-            '_'
-        }
+        if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' }
     };
     let name: String = text.trim_matches('/').chars().map(of_a_label).take(LONGEST).collect();
     match name.is_empty() {

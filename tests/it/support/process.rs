@@ -1,0 +1,112 @@
+//! The program as a child process: what it prints, the signals that it gets, and how it ends.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::eventually;
+
+/// A running `tollgate`. Dropping it kills it.
+pub(crate) struct Process {
+    child: Child,
+    printed: Arc<Mutex<String>>,
+}
+
+impl Process {
+    /// Starts `tollgate` with these arguments and nothing in its environment.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+            .args(arguments)
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let printed = Arc::<Mutex<String>>::default();
+        let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        follow(out, printed.clone());
+        follow(err, printed.clone());
+        Self { child, printed }
+    }
+
+    /// Starts `tollgate run` over this configuration, and waits until it serves. Returns where, and where its
+    /// operators look.
+    pub(crate) async fn serve(text: &str) -> (Self, SocketAddr, SocketAddr) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("gateway.toml");
+        std::fs::write(&file, text).unwrap();
+        let process = Self::start(&["run", "--config", file.to_str().unwrap()]);
+        process.says("serving").await;
+        let addresses = process.addresses_in("serving");
+        (process, addresses[0], addresses[1])
+    }
+
+    /// What it has printed, on either stream.
+    pub(crate) fn printed(&self) -> String {
+        self.printed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until it has printed this, and the line is complete.
+    pub(crate) async fn says(&self, text: &str) {
+        eventually(&format!("it says {text:?}"), || self.printed().contains(text)).await;
+    }
+
+    /// The addresses in the lines with this text, in order.
+    pub(crate) fn addresses_in(&self, text: &str) -> Vec<SocketAddr> {
+        let printed = self.printed();
+        let lines = printed.lines().filter(|line| line.contains(text));
+        let words = lines.flat_map(|line| line.split(|char: char| !(char.is_ascii_digit() || ".:".contains(char))));
+        words.filter_map(|word| word.parse().ok()).collect()
+    }
+
+    /// Writes a line to its standard input.
+    pub(crate) fn type_line(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// Ends its standard input.
+    pub(crate) fn end_input(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
+    /// Sends a signal, by its name without `SIG`.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end, and returns the exit code; none when a signal ended it.
+    pub(crate) async fn ends(&mut self) -> Option<i32> {
+        let mut status = None;
+        eventually("it ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        status.unwrap().code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn follow(stream: impl Read + Send + 'static, printed: Arc<Mutex<String>>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            let mut printed = printed.lock().unwrap_or_else(PoisonError::into_inner);
+            printed.push_str(&line);
+            printed.push('\n');
+        }
+    });
+}

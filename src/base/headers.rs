@@ -79,6 +79,17 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Removes from trailers what only a head may say (RFC 9110 §6.5.1): a server that merges the two would believe a client
+/// what the gateway vouches for.
+pub fn clean_trailers(trailers: &mut HeaderMap) {
+    remove_hop_by_hop(trailers);
+    for name in NEVER_HOP_BY_HOP {
+        trailers.remove(name);
+    }
+    trailers.remove(X_REAL_IP);
+    trailers.remove(VIA);
+}
+
 fn survey(headers: &HeaderMap) -> Survey {
     let mut survey = Survey::default();
     for name in headers.keys() {

@@ -129,6 +129,17 @@ pub fn remove_surveyed(headers: &mut HeaderMap, survey: &Survey) {
     }
 }
 
+/// Removes from trailers what only a head may say (RFC 9110 §6.5.1): a server that merges the two would believe a client
+/// what the gateway vouches for.
+pub fn clean_trailers(trailers: &mut HeaderMap) {
+    remove_hop_by_hop(trailers);
+    for name in NEVER_HOP_BY_HOP {
+        trailers.remove(name);
+    }
+    trailers.remove(X_REAL_IP);
+    trailers.remove(VIA);
+}
+
 /// The fields that the sender's `Connection` lines name, without those that may never be taken away.
 fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
     let lines = headers.get_all(CONNECTION);

@@ -221,6 +221,7 @@ async fn an_answer_before_the_upload_is_over_gets_through() {
     client.send("POST / HTTP/1.1\r\nHost: gate\r\nContent-Length: 100000\r\n\r\nbeginning").await;
     let early = within("the early answer", client.answer()).await.unwrap();
     assert_eq!((early.status(), early.text()), (200, "ok".into()));
+    client.send(vec![b'x'; 100_000 - 9]).await;
     assert_eq!(ask(gate.address(), "GET / HTTP/1.1\r\nHost: gate\r\n\r\n").await.status(), 200);
     assert_eq!(backend.seen()[1].connection, 2, "the first connection is in the middle of an upload");
 }

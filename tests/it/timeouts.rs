@@ -62,7 +62,7 @@ async fn a_client_that_sends_its_head_byte_by_byte_gains_no_time() {
 #[tokio::test]
 async fn an_idle_connection_is_closed_in_silence() {
     let backend = Backend::answering(OK).await;
-    let gate = Gate::before(&backend, "[server]\nkeep_alive_timeout = \"200ms\"\n");
+    let gate = Gate::before(&backend, "[server]\nkeep_alive_timeout = \"200ms\"\nheader_read_timeout = \"60s\"\n");
     let mut client = Client::connect(gate.address()).await;
     for _ in 0..2 {
         assert_eq!(client.get("/").await.text(), "ok");

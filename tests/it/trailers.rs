@@ -30,6 +30,23 @@ async fn trailers_pass_both_ways_to_a_client_that_takes_them() {
 }
 
 #[tokio::test]
+async fn trailers_cannot_say_what_only_a_head_may() {
+    const FORGED: &str = "x-forwarded-for: 9.9.9.9\r\nX_Real_IP: 9.9.9.9\r\nx-request-id: forged\r\nvia: 1.1 x\r\n\
+                          authorization: Bearer forged\r\nproxy-authorization: x\r\nhost: evil\r\nconnection: x\r\n";
+    let backend = Backend::answering(OK).await;
+    let gate = Gate::before(&backend, "");
+    let names = "Trailer: checksum, x-forwarded-for, x_real_ip, x-request-id, via, authorization, proxy-authorization, \
+                 host, connection\r\n";
+    let upload = UPLOAD
+        .replace("Trailer: checksum\r\n", names)
+        .replace("checksum: 42\r\n", &format!("{FORGED}checksum: 42\r\n"));
+    let mut client = Client::connect(gate.address()).await;
+    assert_eq!(client.ask(upload).await.status(), 200);
+    let trailers = backend.only().content.trailers;
+    assert_eq!(trailers.names(), ["checksum"]);
+}
+
+#[tokio::test]
 async fn a_connection_is_used_again_after_an_upload_with_trailers() {
     let backend = Backend::answering(OK).await;
     let gate = Gate::before(&backend, "");

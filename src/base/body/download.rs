@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use super::BodyError;
 use crate::base::alarm::Alarm;
 use crate::base::clock;
+use crate::base::headers;
 
 /// What a response body holds until its last byte.
 pub trait Held: Send {
@@ -103,8 +104,11 @@ impl Stream {
                 self.held = None;
                 Poll::Ready(Some(Err(BodyError::Broken(error))))
             }
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
                 self.waiting = false;
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::clean_trailers(trailers);
+                }
                 if self.incoming.is_end_stream() {
                     self.release();
                 }

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use super::BodyError;
 use crate::base::alarm::Alarm;
 use crate::base::clock;
+use crate::base::headers;
 
 /// What is shared between a request body on its way and the exchange that it belongs to.
 #[derive(Debug, Default)]
@@ -242,7 +243,10 @@ impl Metered {
         })
     }
 
-    fn count(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
+    fn count(&mut self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
+        if let Some(trailers) = frame.trailers_mut() {
+            headers::clean_trailers(trailers);
+        }
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
         let before = self.meter.bytes.fetch_add(length, Ordering::Relaxed);
         if before + length > self.limit {

@@ -54,6 +54,11 @@ impl Head {
         !self.all(name).is_empty()
     }
 
+    /// The names of all fields, in order.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.fields.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
     /// The status, of a response.
     pub(crate) fn status(&self) -> u16 {
         let status = self.line.split(' ').nth(1).and_then(|status| status.parse().ok());

@@ -142,16 +142,16 @@ fn router(routes: &[Built<'_>], host: Option<&HostMatch>, unmatched: &Stack<Answ
     let prefixes: BTreeSet<&str> = here.iter().filter_map(|built| prefix(&built.config.path)).collect();
     let mut router = Router::new().without_v07_checks();
     for path in paths.iter().filter(|path| **path != "/" || !prefixes.contains("/")) {
-        router = router.route_service(&escaped(path), mount(&|route| takes(route, path)));
+        router = router.route_service(path, mount(&|route| takes(route, path)));
     }
     for prefix in prefixes.into_iter().filter(|prefix| *prefix != "/") {
         let below = mount(&|route| matches!(route, PathMatch::Prefix(other) if path::is_below(prefix, other)));
         let slash = format!("{prefix}/");
         // A route may have the path with the slash for its own.
         if !paths.contains(slash.as_str()) {
-            router = router.route_service(&escaped(&slash), below.clone());
+            router = router.route_service(&slash, below.clone());
         }
-        router = router.route_service(&format!("{}/{{*below}}", escaped(prefix)), below);
+        router = router.route_service(&format!("{prefix}/{{*below}}"), below);
     }
     let root = mount(&|route| matches!(route, PathMatch::Prefix(prefix) if prefix == "/"));
     router.fallback_service(root)
@@ -175,9 +175,4 @@ fn prefix(path: &PathMatch) -> Option<&str> {
         PathMatch::Prefix(prefix) => Some(prefix),
         PathMatch::Exact(_) => None,
     }
-}
-
-/// Braces have a meaning in the router's own paths.
-fn escaped(path: &str) -> String {
-    path.replace('{', "{{").replace('}', "}}")
 }

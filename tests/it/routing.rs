@@ -81,9 +81,9 @@ async fn a_path_with_a_final_slash_can_be_a_route_of_its_own() {
 
 #[tokio::test]
 async fn prefixes_with_odd_characters_mean_themselves() {
-    let odd = ["/{id}", "/a{*rest}", "/:id", "/*", "/*all", "/50%25", "/caf%C3%A9", "/a{{b}}", "/}{", "/(x)", "/a+b"];
+    let odd = ["/%7Bid%7D", "/a%7B*rest%7D", "/:id", "/*x", "/*all", "/50%25", "/caf%C3%A9", "/%7D%7B", "/(x)", "/a+b"];
     let mut names = vec!["root"];
-    names.extend(["n0", "n1", "n2", "n3", "n4", "n5", "n6", "n7", "n8", "n9", "n10"]);
+    names.extend(["n0", "n1", "n2", "n3", "n4", "n5", "n6", "n7", "n8", "n9"]);
     let named = Named::start(&names).await;
     let mut routes = vec!["prefix = \"/\" @root".to_owned()];
     routes.extend(odd.iter().enumerate().map(|(at, prefix)| format!("prefix = \"{prefix}\" @n{at}")));
@@ -95,8 +95,15 @@ async fn prefixes_with_odd_characters_mean_themselves() {
         }
         assert_eq!(client.get(&format!("{prefix}x")).await.text(), "root", "{prefix}x");
     }
-    for (path, name) in [("/caf\u{e9}", "n6"), ("/caf%c3%a9/x", "n6"), ("/7", "root"), ("/ab", "root"), ("/a", "root")]
-    {
+    for (path, name) in [
+        ("/caf\u{e9}", "n6"),
+        ("/caf%c3%a9/x", "n6"),
+        ("/{id}/x", "n0"),
+        ("/%7bid%7d", "n0"),
+        ("/7", "root"),
+        ("/ab", "root"),
+        ("/a", "root"),
+    ] {
         assert_eq!(client.get(path).await.text(), name, "{path}");
     }
 }
@@ -236,8 +243,8 @@ fn paths(depth: usize, segments: &[&str]) -> Vec<String> {
 #[tokio::test]
 async fn many_prefixes_and_exact_paths_are_told_apart_as_their_definition_says() {
     let backend = Backend::answering(OK).await;
-    let candidates = paths(3, &["a", "ab", "a-b", "{a}", ":a", "*"]);
-    let asked = paths(3, &["a", "ab", "a-b", "{a}", ":a", "*", "b"]);
+    let candidates = paths(3, &["a", "ab", "a-b", "%7Ba%7D", ":a", "*a"]);
+    let asked = paths(3, &["a", "ab", "a-b", "%7Ba%7D", ":a", "*a", "b"]);
     for round in 0..3 {
         // Which ones are routes differs by round and is the same in every run.
         let is_route = |at: usize, share: usize| (at * 2_654_435_761 + round * 40_503) % 97 < share;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use http::Response;
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
@@ -90,27 +91,37 @@ impl Connection {
         self.used
     }
 
-    /// Sends a request and waits for the response head.
+    /// Sends a request and waits for the response head. The request is on its way when this returns; what it returns
+    /// holds none of it.
     ///
     /// # Errors
     /// See [`SendError`].
-    pub async fn send(&mut self, request: http::Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
+    pub fn send(
+        &mut self,
+        request: http::Request<RequestBody>,
+    ) -> impl Future<Output = Result<Response<Incoming>, SendError>> + use<'_> {
         let used = std::mem::replace(&mut self.used, true);
         self.heard.store(false, Ordering::Relaxed);
-        match self.sender.try_send_request(request).await {
-            Ok(response) => Ok(response),
-            Err(mut failed) => Err(match failed.take_message() {
-                Some(request) => SendError::Unsent(Box::new(request)),
-                None => {
-                    let error = failed.into_error();
-                    match () {
-                        () if error.is_parse() => SendError::Malformed(error),
-                        () if used && !self.heard.load(Ordering::Relaxed) => SendError::Stale(error),
-                        () => SendError::Closed(error),
-                    }
-                }
-            }),
+        let sent = self.sender.try_send_request(request);
+        let heard = &self.heard;
+        async move {
+            match sent.await {
+                Ok(response) => Ok(response),
+                Err(failed) => Err(classify(failed, used, heard)),
+            }
         }
+    }
+}
+
+fn classify(mut failed: TrySendError<http::Request<RequestBody>>, used: bool, heard: &AtomicBool) -> SendError {
+    if let Some(request) = failed.take_message() {
+        return SendError::Unsent(Box::new(request));
+    }
+    let error = failed.into_error();
+    match () {
+        () if error.is_parse() => SendError::Malformed(error),
+        () if used && !heard.load(Ordering::Relaxed) => SendError::Stale(error),
+        () => SendError::Closed(error),
     }
 }
 

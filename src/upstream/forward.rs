@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use http::Version;
@@ -51,23 +51,9 @@ impl Service<Request> for Forward {
         Poll::Ready(Ok(()))
     }
 
-    /// The one box of the stack: everything above is held by value.
+    /// The one box of the stack: everything above is held by value. What is rare is boxed inside, to keep it small.
     fn call(&mut self, request: Request) -> Self::Future {
-        Box::pin(forward(self.upstream.clone(), self.rewrite.clone(), request))
-    }
-}
-
-async fn forward(upstream: Arc<Upstream>, rewrite: Arc<Rewrite>, request: Request) -> Outcome {
-    let Request { mut head, body, mut exchange } = request;
-    exchange.upstream.name = Some(upstream.name.clone());
-    exchange.body_in = body.meter();
-    let rewritten = rewrite.apply(&mut head, &exchange, &upstream.policy.host_header, &upstream.host);
-    let client = head.extensions.remove::<OnUpgrade>();
-    let asked = rewritten.upgrade.zip(client).map(|(protocol, client)| Asked { protocol, client });
-    let mut journey = Journey { upstream, exchange, began: clock::now(), failed: Vec::new() };
-    match journey.send(http::Request::from_parts(head, body)).await {
-        Ok((response, way)) => journey.respond(response, way, asked),
-        Err(reject) => Err(journey.refuse(reject)),
+        Box::pin(Journey::begin(self.upstream.clone(), &self.rewrite, request).run())
     }
 }
 
@@ -75,6 +61,9 @@ async fn forward(upstream: Arc<Upstream>, rewrite: Arc<Rewrite>, request: Reques
 struct Journey {
     upstream: Arc<Upstream>,
     exchange: Box<Exchange>,
+    /// The request as it goes out, while it is not on its way.
+    request: Option<http::Request<RequestBody>>,
+    asked: Option<Asked>,
     began: Instant,
     /// Addresses that took no connection.
     failed: Vec<SocketAddr>,
@@ -88,53 +77,75 @@ struct Way {
 
 /// What a try came to, short of a response.
 enum Failure {
-    /// The request is whole and was not acted on: it may go out again over a new connection.
-    Again(http::Request<RequestBody>),
+    /// The request is whole again and was not acted on: it may go out over a new connection.
+    Again,
     /// It is over.
     Final(Reject),
 }
 
 impl Journey {
-    async fn send(
-        &mut self,
-        mut request: http::Request<RequestBody>,
-    ) -> Result<(http::Response<Incoming>, Way), Reject> {
+    fn begin(upstream: Arc<Upstream>, rewrite: &Rewrite, request: Request) -> Self {
+        let Request { mut head, body, mut exchange } = request;
+        exchange.upstream.name = Some(upstream.name.clone());
+        exchange.body_in = body.meter();
+        let rewritten = rewrite.apply(&mut head, &exchange, &upstream.policy.host_header, &upstream.host);
+        let client = head.extensions.remove::<OnUpgrade>();
+        let asked = rewritten.upgrade.zip(client).map(|(protocol, client)| Asked { protocol, client });
+        let request = Some(http::Request::from_parts(head, body));
+        Self { upstream, exchange, request, asked, began: clock::now(), failed: Vec::new() }
+    }
+
+    async fn run(mut self) -> Outcome {
+        match self.send().await {
+            Ok((response, way)) => self.respond(response, way),
+            Err(reject) => Err(self.refuse(reject)),
+        }
+    }
+
+    async fn send(&mut self) -> Result<(http::Response<Incoming>, Way), Reject> {
         loop {
-            let mut ticket = self.upstream.pick(&self.failed, &self.exchange).await?;
+            let ticket = match self.upstream.pick(&self.failed) {
+                Some(ticket) => ticket,
+                None => Box::pin(self.upstream.pick_later(&self.failed, self.exchange.deadline)).await?,
+            };
             self.exchange.upstream.address = Some(ticket.endpoint().address);
             self.exchange.upstream.tries += 1;
-            let mut fresh = false;
-            // Over this address until it fails: at most once over a connection that was idle, then over a new one.
-            loop {
-                let connected = self.connect(&ticket, fresh).await;
-                if ticket.endpoint().is_retired() {
-                    // It has left the answer meanwhile, and may be somebody else's by now.
-                    break;
-                }
-                let connection = match connected {
-                    Ok(connection) => connection,
-                    Err(error) => break self.next_address(&ticket, error)?,
-                };
-                let mut way = Way { ticket, connection };
-                match self.attempt(request, &mut way.connection, fresh).await {
-                    Ok(response) => return Ok((response, way)),
-                    Err(Failure::Final(reject)) => return Err(reject),
-                    Err(Failure::Again(whole)) => (request, fresh, ticket) = (whole, true, way.ticket),
-                }
+            if let Some(answered) = self.send_over(ticket).await? {
+                return Ok(answered);
             }
         }
     }
 
-    async fn connect(&self, ticket: &Ticket, fresh: bool) -> Result<Connection, ConnectError> {
-        let idle = if fresh { None } else { ticket.endpoint().take_idle(self.exchange.origin.worker) };
-        match idle {
-            Some(connection) => Ok(connection),
-            None => {
-                let left = self.exchange.deadline.map(|due| due.saturating_duration_since(clock::now()));
-                let timeout = self.upstream.policy.connect_timeout;
-                Connection::open(ticket.endpoint(), left.map_or(timeout, |left| left.min(timeout))).await
+    /// Over one address until it fails: at most once over a connection that was idle, then over a new one.
+    async fn send_over(&mut self, mut ticket: Ticket) -> Result<Option<(http::Response<Incoming>, Way)>, Reject> {
+        let mut fresh = false;
+        loop {
+            let idle = if fresh { None } else { ticket.endpoint().take_idle(self.exchange.origin.worker) };
+            let connected = match idle {
+                Some(connection) => Ok(connection),
+                None => Box::pin(self.connect(&ticket)).await,
+            };
+            if ticket.endpoint().is_retired() {
+                // It has left the answer meanwhile, and may be somebody else's by now.
+                return Ok(None);
+            }
+            let connection = match connected {
+                Ok(connection) => connection,
+                Err(error) => return self.next_address(&ticket, error).map(|()| None),
+            };
+            let mut way = Way { ticket, connection };
+            match self.attempt(&mut way.connection, fresh).await {
+                Ok(response) => return Ok(Some((response, way))),
+                Err(Failure::Final(reject)) => return Err(reject),
+                Err(Failure::Again) => (fresh, ticket) = (true, way.ticket),
             }
         }
+    }
+
+    async fn connect(&self, ticket: &Ticket) -> Result<Connection, ConnectError> {
+        let left = self.exchange.deadline.map(|due| due.saturating_duration_since(clock::now()));
+        let timeout = self.upstream.policy.connect_timeout;
+        Connection::open(ticket.endpoint(), left.map_or(timeout, |left| left.min(timeout))).await
     }
 
     /// Nothing was sent, so any method may go elsewhere; unless there is nowhere else, or it was tried often enough.
@@ -154,22 +165,24 @@ impl Journey {
         Ok(())
     }
 
-    async fn attempt(
-        &mut self,
-        mut request: http::Request<RequestBody>,
-        connection: &mut Connection,
-        fresh: bool,
-    ) -> Result<http::Response<Incoming>, Failure> {
+    async fn attempt(&mut self, connection: &mut Connection, fresh: bool) -> Result<http::Response<Incoming>, Failure> {
+        // This task is the client's connection, which is what has to write an interim response.
+        let client = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        let Some(mut request) = self.request.take() else {
+            return Err(Failure::Final(Reject::new(Reason::Internal, "the request was lost on its way")));
+        };
+        self.pass_interim(&mut request, client);
         let spare =
             (connection.is_used() && !fresh && request.method().is_idempotent()).then(|| Spare::of(&mut request));
-        self.pass_interim(&mut request).await;
         // A first try over an idle connection begins when the journey does: one reading of the clock less.
         let first = self.exchange.upstream.tries == 1 && connection.is_used() && !fresh;
         let began = if first { self.began } else { clock::now() };
         let limit = Limit::new(&self.exchange, self.upstream.policy.response_timeout, began);
         let mut underway = Underway(Some(&self.upstream.metrics));
-        let sent = limit.wait(connection.send(request)).await;
+        let sent = connection.send(request);
+        let sent = limit.wait(sent).await;
         underway.0 = None;
+        drop(underway);
         match sent {
             Ok(Ok(mut response)) => {
                 if let Err(reject) = answer::clean(&mut response) {
@@ -190,7 +203,7 @@ impl Journey {
     }
 
     /// What a failed send means: whose fault it is, and whether the request may go out again.
-    fn judge(&self, error: SendError, spare: Option<Spare>, fresh: bool) -> Failure {
+    fn judge(&mut self, error: SendError, spare: Option<Spare>, fresh: bool) -> Failure {
         let metrics = &self.upstream.metrics;
         if let Some(reject) = self.client_fault() {
             metrics.ended(Came::Canceled);
@@ -199,12 +212,14 @@ impl Journey {
         let (came, reason, cause) = match error {
             SendError::Unsent(request) if !fresh => {
                 metrics.retried(Retry::Stale);
-                return Failure::Again(*request);
+                self.request = Some(*request);
+                return Failure::Again;
             }
             SendError::Stale(error) => match spare.and_then(Spare::request) {
                 Some(request) => {
                     metrics.retried(Retry::Stale);
-                    return Failure::Again(request);
+                    self.request = Some(request);
+                    return Failure::Again;
                 }
                 None => (Came::Reset, Reason::UpstreamReset, error.to_string()),
             },
@@ -217,13 +232,11 @@ impl Journey {
     }
 
     /// Hands interim responses on, except `100 Continue`, which is between the upstream and us.
-    async fn pass_interim(&self, request: &mut http::Request<RequestBody>) {
+    fn pass_interim(&self, request: &mut http::Request<RequestBody>, connection: Waker) {
         if self.exchange.version != Version::HTTP_11 {
             return;
         }
         let client = self.exchange.busy.client().clone();
-        // This task is the client's connection, which is what has to write.
-        let connection = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         hyper::ext::on_informational(request, move |response| {
             if response.status().as_u16() > 101 {
                 let mut fields = response.headers().clone();
@@ -246,10 +259,10 @@ impl Journey {
         Some(reject.closing())
     }
 
-    fn respond(mut self, response: http::Response<Incoming>, way: Way, asked: Option<Asked>) -> Outcome {
+    fn respond(mut self, response: http::Response<Incoming>, way: Way) -> Outcome {
         let agreed = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
         if agreed {
-            return match asked {
+            return match self.asked.take() {
                 Some(asked) if upgrade::agrees(&asked, &response) => {
                     let head = upgrade::tunnel(asked, response, way.ticket, &mut self.exchange);
                     Ok(Response { head, body: ResponseBody::Empty, exchange: self.exchange })

@@ -18,14 +18,13 @@ pub mod upgrade;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::base::exchange::Exchange;
 use crate::base::reject::{Reason, Reject};
 use crate::base::tasks::{self, Task};
 use crate::telemetry::names;
@@ -132,22 +131,22 @@ impl Upstream {
         }
     }
 
-    /// A place at an address that is not one of `failed`. Waits, within the deadline, for the name's first answer.
-    async fn pick(&self, failed: &[SocketAddr], exchange: &Exchange) -> Result<Ticket, Reject> {
-        let random = fastrand::u64(..);
-        if let Some(ticket) = self.balancer.pick(&self.endpoints.load(), failed, random) {
-            return Ok(ticket);
-        }
+    /// A place at an address that is not one of `failed`.
+    fn pick(&self, failed: &[SocketAddr]) -> Option<Ticket> {
+        self.balancer.pick(&self.endpoints.load(), failed, fastrand::u64(..))
+    }
+
+    /// The same when there is none yet: waits, within the deadline, for the name's first answer.
+    async fn pick_later(&self, failed: &[SocketAddr], deadline: Option<Instant>) -> Result<Ticket, Reject> {
         let mut answered = self.answered.subscribe();
         let first_answer = answered.wait_for(|answered| *answered);
-        match exchange.deadline {
+        match deadline {
             Some(due) => drop(tokio::time::timeout_at(due.into(), first_answer).await),
             None => drop(first_answer.await),
         }
-        self.balancer.pick(&self.endpoints.load(), failed, random).ok_or_else(|| {
-            let cause = format!("upstream {} has no address", self.name);
+        self.pick(failed).ok_or_else(|| {
             Reject::new(Reason::NoEndpoints, "there is no address to send this request to")
-                .because(cause)
+                .because(format!("upstream {} has no address", self.name))
                 .retry_after(self.retry_after)
         })
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use tollgate::base::units::parse_duration;
 use tollgate::lab::probe::{self, Options, Target};
 
 use crate::{Exit, io, runtime};
@@ -23,7 +24,7 @@ pub(crate) struct Probe {
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = field)]
     headers: Vec<(HeaderName, HeaderValue)>,
     /// Time for one request: 500ms, 10s, 1min
-    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = parse_duration)]
     timeout: Duration,
 }
 
@@ -51,16 +52,4 @@ fn field(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let name = name.trim().parse().map_err(|_| format!("{name:?} is not a field name"))?;
     let value = value.trim().parse().map_err(|_| "the value has a character that no field may have".to_owned())?;
     Ok((name, value))
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| "write 500ms, 10s or 1min".to_owned())?;
-    match unit {
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" => Ok(Duration::from_secs(number)),
-        "min" => Ok(Duration::from_secs(number.saturating_mul(60))),
-        _ => Err("write 500ms, 10s or 1min".to_owned()),
-    }
 }

@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""CPU time per forwarded request of Tollgate, HAProxy and nginx, side by side on this machine.
+
+    apt-get install wrk haproxy nginx-light
+    cargo build --release && benches/side_by_side.py [--rounds 5] [--scenario plain|routes|idle]
+
+Each proxy runs with one worker on core 0; the load (wrk, 32 connections) and the origins (nginx on three loopback ports)
+run on core 1. Rounds take the proxies in turn, so that a machine that slows down slows all of them; the table shows
+medians and the ratio to HAProxy round by round. CPU time is what the kernel charged to the proxy's process, divided by
+the requests that wrk counted: it hardly depends on what else runs, requests per second do. Loopback only; each run ends
+by itself.
+"""
+import argparse, os, pathlib, shutil, socket, statistics, subprocess, sys, tempfile, time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+ORIGINS = [9101, 9102, 9103]
+TICK = os.sysconf("SC_CLK_TCK")
+PORTS = {"tollgate": 8120, "haproxy": 8121, "nginx": 8122}
+
+
+def origin_conf(folder):
+    servers = "".join(f"server {{ listen 127.0.0.1:{port}; location / {{ return 200 '{'x' * 64}'; }} }}\n" for port in ORIGINS)
+    return nginx_conf(folder, servers)
+
+
+def nginx_conf(folder, servers):
+    return (f"daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error;\n"
+            f"events {{ worker_connections 8192; }}\nhttp {{ access_log off; keepalive_requests 100000000;\n{servers}}}\n")
+
+
+def commands(folder, routes):
+    """The configuration and the command of each proxy."""
+    addresses = ", ".join(f'"127.0.0.1:{port}"' for port in ORIGINS)
+    paths = ["/"] + [f"/svc{number:04}" for number in range(routes)]
+    tollgate = "routes = [" + ", ".join(f'{{ prefix = "{path}", upstream = "u" }}' for path in paths) + "]\n" + (
+        f'[server]\nlisten = ["127.0.0.1:{PORTS["tollgate"]}"]\nworkers = 1\n[admin]\nlisten = "off"\n[log]\naccess = "off"\n'
+        f'[upstreams.u]\naddresses = [{addresses}]\nmax_idle = 256\n')
+    haproxy = (
+        "global\n nbthread 1\ndefaults\n mode http\n option forwardfor\n option http-keep-alive\n http-reuse always\n"
+        " timeout connect 5s\n timeout client 60s\n timeout server 60s\n maxconn 4000\n"
+        f"frontend f\n bind 127.0.0.1:{PORTS['haproxy']}\n default_backend b\nbackend b\n balance roundrobin\n"
+        + "".join(f" server s{port} 127.0.0.1:{port}\n" for port in ORIGINS))
+    upstream = "upstream u { keepalive 256; keepalive_requests 100000000; " + " ".join(f"server 127.0.0.1:{port};" for port in ORIGINS) + " }\n"
+    nginx = nginx_conf(folder, upstream + (
+        f"server {{ listen 127.0.0.1:{PORTS['nginx']}; location / {{ proxy_pass http://u; proxy_http_version 1.1;"
+        " proxy_set_header Connection ''; proxy_set_header X-Forwarded-For $remote_addr; } }\n"))
+    files = {"tollgate": "gateway.toml", "haproxy": "haproxy.cfg", "nginx": "nginx.conf"}
+    for name, text in {"tollgate": tollgate, "haproxy": haproxy, "nginx": nginx}.items():
+        (folder / files[name]).write_text(text)
+    return {"tollgate": [ROOT / "target/release/tollgate", "run", "--config", folder / "gateway.toml"],
+            "haproxy": ["haproxy", "-db", "-f", folder / "haproxy.cfg"],
+            "nginx": ["nginx", "-p", folder, "-c", folder / "nginx.conf"]}
+
+
+def start(core, command, port):
+    process = subprocess.Popen(["taskset", "-c", str(core), *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(100):
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return process
+        except OSError:
+            time.sleep(0.05)
+    sys.exit(f"{command[0]} does not serve on port {port}")
+
+
+def family(pid):
+    """The process and its children."""
+    children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(process for child in children for process in family(int(child)))]
+
+
+def cpu_seconds(pid):
+    fields = (pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split() for process in family(pid))
+    return sum(int(field[11]) + int(field[12]) for field in fields) / TICK
+
+
+def memory_kib(pid):
+    lines = (line for process in family(pid) for line in pathlib.Path(f"/proc/{process}/smaps_rollup").read_text().splitlines())
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def microseconds(process, url):
+    """CPU microseconds per request under a second of load."""
+    wrk = ["taskset", "-c", "1", "wrk", "-t1", "-c32", "-d1", url]
+    before = cpu_seconds(process.pid)
+    said = subprocess.run(wrk, check=True, capture_output=True, text=True).stdout
+    if "Non-2xx" in said or "Socket errors" in said:
+        sys.exit(f"{url} failed:\n{said}")
+    requests = next(int(line.split()[0]) for line in said.splitlines() if "requests in" in line)
+    return (cpu_seconds(process.pid) - before) * 1e6 / requests
+
+
+def idle_kib(process, port, count=1000):
+    """Memory for each of `count` connections that had one request and wait."""
+    def ask():
+        connection = socket.create_connection(("127.0.0.1", port), 5)
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: bench\r\nAccept: */*\r\n\r\n")
+        while not connection.recv(65536).endswith(b"x" * 64):
+            pass
+        return connection
+    for _ in range(50):
+        ask().close()
+    before = memory_kib(process.pid)
+    held = [ask() for _ in range(count)]
+    return (memory_kib(process.pid) - before) / len(held)
+
+
+def main():
+    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_argument("--rounds", type=int, default=5)
+    flags.add_argument("--scenario", choices=["plain", "routes", "idle"], default="plain")
+    given = flags.parse_args()
+    missing = [tool for tool in ("wrk", "haproxy", "nginx", "taskset") if not shutil.which(tool)]
+    if missing:
+        sys.exit("not installed: " + ", ".join(missing))
+    path = "/svc0500/x" if given.scenario == "routes" else "/"
+    running, figures = [], {name: [] for name in PORTS}
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        (folder / "origin.conf").write_text(origin_conf(folder / "origin"))
+        (folder / "origin").mkdir()
+        try:
+            running.append(start(1, ["nginx", "-p", folder / "origin", "-c", folder / "origin.conf"], ORIGINS[0]))
+            proxies = {proxy: start(0, command, PORTS[proxy])
+                       for proxy, command in commands(folder, 1000 if given.scenario == "routes" else 0).items()}
+            running.extend(proxies.values())
+            # Memory that is given back is used again, so only the first connections of a process tell what they cost.
+            rounds = 1 if given.scenario == "idle" else max(1, min(given.rounds, 50))
+            for _ in range(rounds):
+                for proxy, process in proxies.items():
+                    figure = idle_kib(process, PORTS[proxy]) if given.scenario == "idle" else \
+                        microseconds(process, f"http://127.0.0.1:{PORTS[proxy]}{path}")
+                    figures[proxy].append(figure)
+        finally:
+            for process in running:
+                process.terminate()
+                process.wait()
+    unit = "KiB per idle connection" if given.scenario == "idle" else "CPU µs per request"
+    print(f"| {given.scenario} | {unit}, median (least to most) | × HAProxy |\n|---|---|---|")
+    for proxy, values in figures.items():
+        ratio = statistics.median(own / other for own, other in zip(values, figures["haproxy"]))
+        print(f"| {proxy} | {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f}) | {ratio:.2f} |")
+
+
+if __name__ == "__main__":
+    main()

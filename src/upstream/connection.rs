@@ -1,6 +1,7 @@
 //! The seam to the wire: one HTTP/1.1 connection to one address, and what can go wrong with a request on it. Everything
-//! above speaks in these words, so that another codec can take hyper's place here.
+//! above speaks in these words, whichever codec is behind: our own for requests without a body, hyper for the others.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Response;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -18,14 +21,47 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::endpoint::Endpoint;
-use crate::base::body::RequestBody;
+use super::interim::Interim;
+use super::wire::{Decoded, Failed, Wire};
+use crate::base::body::{Cause, RequestBody};
+
+/// What a connection can carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Requests without a body and without an upgrade, driven by the task of the request.
+    Plain,
+    /// Every request, driven by a task of its own.
+    Any,
+}
 
 /// A connection that is open, as far as is known. Closes when it is dropped.
 #[derive(Debug)]
 pub struct Connection {
+    codec: Codec,
+    used: bool,
+}
+
+#[derive(Debug)]
+enum Codec {
+    Wire(Box<Wire>),
+    Hyper(Hyper),
+}
+
+/// A connection in hyper's hands.
+#[derive(Debug)]
+struct Hyper {
     sender: SendRequest<RequestBody>,
     heard: Arc<AtomicBool>,
-    used: bool,
+}
+
+/// The body of a response, and the connection that it comes over.
+#[derive(Debug)]
+pub struct Flow(From);
+
+#[derive(Debug)]
+enum From {
+    Wire(Box<Wire>),
+    Hyper(Incoming, Hyper),
 }
 
 /// Why no connection could be had.
@@ -45,15 +81,15 @@ pub enum ConnectError {
 /// What a failed send means for the request.
 #[derive(Debug)]
 pub enum SendError {
-    /// Not a byte was sent: the request is whole, and may be sent elsewhere whatever its method.
-    Unsent(Box<http::Request<RequestBody>>),
+    /// Not a byte was sent: the request is back, whole, and may be sent elsewhere whatever its method.
+    Unsent,
     /// A connection that had been used before closed without a byte of an answer: most likely it was closed while it
     /// was idle (RFC 9112 §9.3.1), but the request may have been seen.
-    Stale(hyper::Error),
+    Stale(Cause),
     /// The connection closed, or broke, before the response head was complete.
-    Closed(hyper::Error),
+    Closed(Cause),
     /// What came is not HTTP.
-    Malformed(hyper::Error),
+    Malformed(Cause),
 }
 
 impl Connection {
@@ -61,29 +97,53 @@ impl Connection {
     ///
     /// # Errors
     /// See [`ConnectError`].
-    pub async fn open(endpoint: &Arc<Endpoint>, timeout: Duration) -> Result<Self, ConnectError> {
+    pub async fn open(endpoint: &Arc<Endpoint>, kind: Kind, timeout: Duration) -> Result<Self, ConnectError> {
         let stream = tokio::time::timeout(timeout, TcpStream::connect(endpoint.address))
             .await
             .map_err(|_| ConnectError::TimedOut(timeout))??;
         stream.set_nodelay(true)?;
-        let heard = Arc::new(AtomicBool::new(false));
-        let socket = TokioIo::new(Socket { stream, heard: heard.clone() });
-        let (sender, connection) = http1::Builder::new().max_headers(256).handshake(socket).await?;
-        let connection = connection.with_upgrades();
-        endpoint.drive(async move {
-            let _ = connection.await; // whoever waits for a response hears of it
-        });
-        Ok(Self { sender, heard, used: false })
+        let codec = match kind {
+            Kind::Plain => Codec::Wire(Box::new(Wire::new(stream, endpoint.line()))),
+            Kind::Any => Codec::Hyper(Hyper::open(stream, endpoint).await?),
+        };
+        Ok(Self { codec, used: false })
     }
 
-    /// Whether the other side has not closed it, as far as is known.
+    /// What it can carry now.
+    pub fn kind(&self) -> Kind {
+        match self.codec {
+            Codec::Wire(_) => Kind::Plain,
+            Codec::Hyper(_) => Kind::Any,
+        }
+    }
+
+    /// The same connection, idle as it is, able to carry any request. There is no way back: the socket belongs to a task
+    /// from now on.
+    ///
+    /// # Errors
+    /// When it breaks meanwhile.
+    pub async fn for_any(self, endpoint: &Arc<Endpoint>) -> Result<Self, ConnectError> {
+        let codec = match self.codec {
+            Codec::Wire(wire) => Codec::Hyper(Hyper::open(wire.into_stream(), endpoint).await?),
+            hyper @ Codec::Hyper(_) => hyper,
+        };
+        Ok(Self { codec, used: self.used })
+    }
+
+    /// Whether the other side has not closed it, as far as is known. Asked of a connection that carries nothing.
     pub fn is_open(&self) -> bool {
-        !self.sender.is_closed()
+        match &self.codec {
+            Codec::Wire(wire) => wire.is_open(),
+            Codec::Hyper(hyper) => !hyper.sender.is_closed(),
+        }
     }
 
     /// Whether it waits for a request.
     pub fn is_ready(&self) -> bool {
-        self.sender.is_ready()
+        match &self.codec {
+            Codec::Wire(wire) => wire.is_open(),
+            Codec::Hyper(hyper) => hyper.sender.is_ready(),
+        }
     }
 
     /// Whether it has carried a request before.
@@ -91,37 +151,123 @@ impl Connection {
         self.used
     }
 
-    /// Sends a request and waits for the response head. The request is on its way when this returns; what it returns
-    /// holds none of it.
+    /// Sends a request and waits for the response head. The request is on its way when this returns, or back in its
+    /// place if it could not be sent. A request that was only read, since it has no body, stays there.
     ///
     /// # Errors
     /// See [`SendError`].
-    pub fn send(
-        &mut self,
-        request: http::Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<Incoming>, SendError>> + use<'_> {
-        let used = std::mem::replace(&mut self.used, true);
-        self.heard.store(false, Ordering::Relaxed);
-        let sent = self.sender.try_send_request(request);
-        let heard = &self.heard;
-        async move {
-            match sent.await {
-                Ok(response) => Ok(response),
-                Err(failed) => Err(classify(failed, used, heard)),
+    pub async fn send(
+        self,
+        request: &mut Option<Request<RequestBody>>,
+        interim: Interim,
+    ) -> Result<Response<Flow>, SendError> {
+        match self.codec {
+            Codec::Wire(mut wire) => {
+                if let Some(request) = request {
+                    wire.ask(request);
+                }
+                let answered = wire.answer(|status, fields| interim.pass(status, fields)).await;
+                let response = answered.map_err(|failed| SendError::of(failed, self.used))?;
+                Ok(response.map(|()| Flow(From::Wire(wire))))
             }
+            Codec::Hyper(hyper) => hyper.send(request, interim, self.used).await,
         }
     }
 }
 
-fn classify(mut failed: TrySendError<http::Request<RequestBody>>, used: bool, heard: &AtomicBool) -> SendError {
-    if let Some(request) = failed.take_message() {
-        return SendError::Unsent(Box::new(request));
+impl Hyper {
+    async fn open(stream: TcpStream, endpoint: &Arc<Endpoint>) -> Result<Self, hyper::Error> {
+        let heard = Arc::new(AtomicBool::new(false));
+        let socket = TokioIo::new(Socket { stream, heard: heard.clone() });
+        let (sender, connection) = http1::Builder::new().max_headers(256).handshake(socket).await?;
+        let connection = connection.with_upgrades();
+        endpoint.drive(async move {
+            let _ = connection.await; // whoever waits for a response hears of it
+        });
+        Ok(Self { sender, heard })
     }
-    let error = failed.into_error();
-    match () {
-        () if error.is_parse() => SendError::Malformed(error),
-        () if used && !heard.load(Ordering::Relaxed) => SendError::Stale(error),
-        () => SendError::Closed(error),
+
+    async fn send(
+        mut self,
+        place: &mut Option<Request<RequestBody>>,
+        interim: Interim,
+        used: bool,
+    ) -> Result<Response<Flow>, SendError> {
+        // This task is the client's connection, which is what has to write an interim response.
+        let client = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        let Some(mut request) = place.take() else { return Err(SendError::Unsent) };
+        interim.attach(&mut request, client);
+        self.heard.store(false, Ordering::Relaxed);
+        match self.sender.try_send_request(request).await {
+            Ok(response) => Ok(response.map(|incoming| Flow(From::Hyper(incoming, self)))),
+            Err(mut failed) => {
+                *place = failed.take_message();
+                Err(self.classify(failed, place.is_some(), used))
+            }
+        }
+    }
+
+    fn classify(&self, failed: TrySendError<Request<RequestBody>>, returned: bool, used: bool) -> SendError {
+        let error = failed.into_error();
+        match () {
+            () if returned => SendError::Unsent,
+            () if error.is_parse() => SendError::Malformed(error.into()),
+            () if used && !self.heard.load(Ordering::Relaxed) => SendError::Stale(error.into()),
+            () => SendError::Closed(error.into()),
+        }
+    }
+}
+
+impl SendError {
+    fn of(failed: Failed, used: bool) -> Self {
+        match failed {
+            Failed::Unsent(_) => Self::Unsent,
+            Failed::Silent(error) if used => Self::Stale(error.into()),
+            Failed::Silent(error) | Failed::Broken(error) => Self::Closed(error.into()),
+            Failed::Malformed(error) => Self::Malformed(error.into()),
+        }
+    }
+}
+
+impl Flow {
+    /// The next frame of the body.
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+        match &mut self.0 {
+            From::Wire(wire) => wire.poll_data(cx).map(|decoded| match decoded {
+                Ok(Decoded::Data(data)) => Some(Ok(Frame::data(data))),
+                Ok(Decoded::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
+                Ok(Decoded::End | Decoded::More) => None,
+                Err(error) => Some(Err(error.into())),
+            }),
+            From::Hyper(incoming, _) => {
+                Pin::new(incoming).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Cause::from)))
+            }
+        }
+    }
+
+    /// Whether the last frame was handed out.
+    pub fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            From::Wire(wire) => wire.decoder().is_ended(),
+            From::Hyper(incoming, _) => incoming.is_end_stream(),
+        }
+    }
+
+    /// How much is left, where that is known.
+    pub fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            From::Wire(wire) => wire.decoder().size_hint(),
+            From::Hyper(incoming, _) => incoming.size_hint(),
+        }
+    }
+
+    /// The connection, when the body has come to its end and another request may follow.
+    pub fn finish(self) -> Option<Connection> {
+        let codec = match self.0 {
+            From::Wire(mut wire) => wire.rest().then_some(Codec::Wire(wire))?,
+            From::Hyper(_, hyper) => Codec::Hyper(hyper),
+        };
+        Some(Connection { codec, used: true })
     }
 }
 

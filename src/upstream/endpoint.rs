@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::connection::Connection;
+use super::connection::{Connection, Kind};
+use super::wire::{Line, Lines};
 use crate::base::tasks::Group;
 
 /// An address and its state; lives as long as the address is in the answer, and as long as a request holds a ticket.
@@ -20,8 +21,10 @@ pub struct Endpoint {
     retired: AtomicBool,
     /// Idle connections, most recently used last, one list per worker: a connection never changes its worker.
     idle: Box<[Mutex<Vec<Idle>>]>,
-    /// What drives the open connections and tunnels.
+    /// What drives the open connections and tunnels that have a task.
     open: Group,
+    /// The open connections that have none.
+    lines: Lines,
 }
 
 #[derive(Debug)]
@@ -42,6 +45,7 @@ impl Endpoint {
             retired: AtomicBool::new(false),
             idle: (0..workers.max(1)).map(|_| Mutex::default()).collect(),
             open: Group::default(),
+            lines: Lines::default(),
         })
     }
 
@@ -63,16 +67,21 @@ impl Endpoint {
     /// Open connections and tunnels, and how many of them are idle.
     pub fn connections(&self) -> (usize, usize) {
         let idle = self.idle.iter().map(|slot| lock(slot).len()).sum();
-        (self.open.len(), idle)
+        (self.open.len() + self.lines.len(), idle)
     }
 
-    /// The idle connection of this worker that was used last, is open, and has nothing left to do.
-    pub fn take_idle(&self, worker: usize) -> Option<Connection> {
+    /// The idle connection of this worker that was used last, is open, and has nothing left to do: one of this kind, or
+    /// of another where there is none.
+    pub fn take_idle(&self, worker: usize, kind: Kind) -> Option<Connection> {
         let mut idle = lock(self.idle.get(worker)?);
         while idle.last().is_some_and(|last| !last.connection.is_open()) {
             idle.pop();
         }
-        let ready = idle.iter().rposition(|idle| idle.connection.is_ready())?;
+        let ready = |idle: &Idle| idle.connection.is_ready();
+        let ready = idle
+            .iter()
+            .rposition(|idle| idle.connection.kind() == kind && ready(idle))
+            .or_else(|| idle.iter().rposition(ready))?;
         Some(idle.remove(ready).connection)
     }
 
@@ -107,6 +116,12 @@ impl Endpoint {
     /// Ends every connection and tunnel that is left.
     pub fn cut_off(&self) {
         self.open.end_all();
+        self.lines.cut();
+    }
+
+    /// Counts a connection that has no task, until what this returns is dropped.
+    pub fn line(&self) -> Line {
+        self.lines.open()
     }
 
     /// Drives a connection or tunnel on the current runtime until it ends or is cut off.

@@ -1,30 +1,30 @@
 //! The innermost service: from a request to an upstream's response. Chooses an address, finds a connection to it, sends,
 //! and, where nothing can have been done twice, tries again elsewhere.
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::Version;
-use hyper::body::Incoming;
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http_body::{Frame, SizeHint};
 use hyper::upgrade::OnUpgrade;
 use tower::Service;
 
 use super::Upstream;
 use super::answer;
-use super::connection::{ConnectError, Connection, SendError};
+use super::connection::{ConnectError, Connection, Flow, Kind, SendError};
 use super::endpoint::Ticket;
+use super::interim::Interim;
 use super::limit::{Late, Limit};
 use super::metrics::{Outcome as Came, Retry};
 use super::rewrite::Rewrite;
 use super::upgrade::{self, Asked};
-use crate::base::body::{BodyFailure, Held, Meter, RequestBody, ResponseBody, Returned};
+use crate::base::body::{BodyFailure, Cause, Meter, RequestBody, ResponseBody, Returned, Source};
 use crate::base::clock;
 use crate::base::exchange::{End, Exchange};
-use crate::base::headers;
 use crate::base::reject::{Reason, Reject};
 use crate::base::request::{Outcome, Refused, Request, Response};
 
@@ -63,16 +63,12 @@ struct Journey {
     exchange: Box<Exchange>,
     /// The request as it goes out, while it is not on its way.
     request: Option<http::Request<RequestBody>>,
+    /// What a connection must be able to carry.
+    kind: Kind,
     asked: Option<Asked>,
     began: Instant,
     /// Addresses that took no connection.
     failed: Vec<SocketAddr>,
-}
-
-/// What a response came over.
-struct Way {
-    ticket: Ticket,
-    connection: Connection,
 }
 
 /// What a try came to, short of a response.
@@ -91,18 +87,21 @@ impl Journey {
         let rewritten = rewrite.apply(&mut head, &exchange, &upstream.policy.host_header, &upstream.host);
         let client = head.extensions.remove::<OnUpgrade>();
         let asked = rewritten.upgrade.zip(client).map(|(protocol, client)| Asked { protocol, client });
+        // A length without a body would have the upstream wait for one.
+        let lengthless = head.headers.get(CONTENT_LENGTH).is_none_or(|length| length == "0");
+        let kind = if body.is_empty() && lengthless && asked.is_none() { Kind::Plain } else { Kind::Any };
         let request = Some(http::Request::from_parts(head, body));
-        Self { upstream, exchange, request, asked, began: clock::now(), failed: Vec::new() }
+        Self { upstream, exchange, request, kind, asked, began: clock::now(), failed: Vec::new() }
     }
 
     async fn run(mut self) -> Outcome {
         match self.send().await {
-            Ok((response, way)) => self.respond(response, way),
+            Ok((response, ticket)) => self.respond(response, ticket),
             Err(reject) => Err(self.refuse(reject)),
         }
     }
 
-    async fn send(&mut self) -> Result<(http::Response<Incoming>, Way), Reject> {
+    async fn send(&mut self) -> Result<(http::Response<Flow>, Ticket), Reject> {
         loop {
             let ticket = match self.upstream.pick(&self.failed) {
                 Some(ticket) => ticket,
@@ -117,11 +116,12 @@ impl Journey {
     }
 
     /// Over one address until it fails: at most once over a connection that was idle, then over a new one.
-    async fn send_over(&mut self, mut ticket: Ticket) -> Result<Option<(http::Response<Incoming>, Way)>, Reject> {
+    async fn send_over(&mut self, ticket: Ticket) -> Result<Option<(http::Response<Flow>, Ticket)>, Reject> {
         let mut fresh = false;
         loop {
-            let idle = if fresh { None } else { ticket.endpoint().take_idle(self.exchange.origin.worker) };
+            let idle = if fresh { None } else { ticket.endpoint().take_idle(self.exchange.origin.worker, self.kind) };
             let connected = match idle {
+                Some(idle) if self.kind == Kind::Any => Box::pin(idle.for_any(ticket.endpoint())).await,
                 Some(connection) => Ok(connection),
                 None => Box::pin(self.connect(&ticket)).await,
             };
@@ -133,11 +133,10 @@ impl Journey {
                 Ok(connection) => connection,
                 Err(error) => return self.next_address(&ticket, error).map(|()| None),
             };
-            let mut way = Way { ticket, connection };
-            match self.attempt(&mut way.connection, fresh).await {
-                Ok(response) => return Ok(Some((response, way))),
+            match self.attempt(connection, fresh).await {
+                Ok(response) => return Ok(Some((response, ticket))),
                 Err(Failure::Final(reject)) => return Err(reject),
-                Err(Failure::Again) => (fresh, ticket) = (true, way.ticket),
+                Err(Failure::Again) => fresh = true,
             }
         }
     }
@@ -145,7 +144,7 @@ impl Journey {
     async fn connect(&self, ticket: &Ticket) -> Result<Connection, ConnectError> {
         let left = self.exchange.deadline.map(|due| due.saturating_duration_since(clock::now()));
         let timeout = self.upstream.policy.connect_timeout;
-        Connection::open(ticket.endpoint(), left.map_or(timeout, |left| left.min(timeout))).await
+        Connection::open(ticket.endpoint(), self.kind, left.map_or(timeout, |left| left.min(timeout))).await
     }
 
     /// Nothing was sent, so any method may go elsewhere; unless there is nowhere else, or it was tried often enough.
@@ -165,21 +164,21 @@ impl Journey {
         Ok(())
     }
 
-    async fn attempt(&mut self, connection: &mut Connection, fresh: bool) -> Result<http::Response<Incoming>, Failure> {
-        // This task is the client's connection, which is what has to write an interim response.
-        let client = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-        let Some(mut request) = self.request.take() else {
-            return Err(Failure::Final(Reject::new(Reason::Internal, "the request was lost on its way")));
+    async fn attempt(&mut self, connection: Connection, fresh: bool) -> Result<http::Response<Flow>, Failure> {
+        let repeats = connection.is_used() && !fresh;
+        let spare = match &mut self.request {
+            Some(request) if repeats && connection.kind() == Kind::Any => Spare::of(request),
+            Some(_) => None, // a new connection is not stale, and our own codec only reads the request
+            None => {
+                return Err(Failure::Final(Reject::new(Reason::Internal, "the request was lost on its way")));
+            }
         };
-        self.pass_interim(&mut request, client);
-        let spare =
-            (connection.is_used() && !fresh && request.method().is_idempotent()).then(|| Spare::of(&mut request));
         // A first try over an idle connection begins when the journey does: one reading of the clock less.
-        let first = self.exchange.upstream.tries == 1 && connection.is_used() && !fresh;
+        let first = self.exchange.upstream.tries == 1 && repeats;
         let began = if first { self.began } else { clock::now() };
         let limit = Limit::new(&self.exchange, self.upstream.policy.response_timeout, began);
         let mut underway = Underway(Some(&self.upstream.metrics));
-        let sent = connection.send(request);
+        let sent = connection.send(&mut self.request, Interim::of(&self.exchange));
         let sent = limit.wait(sent).await;
         underway.0 = None;
         drop(underway);
@@ -210,41 +209,24 @@ impl Journey {
             return Failure::Final(reject);
         }
         let (came, reason, cause) = match error {
-            SendError::Unsent(request) if !fresh => {
+            SendError::Unsent if !fresh && self.request.is_some() => {
                 metrics.retried(Retry::Stale);
-                self.request = Some(*request);
                 return Failure::Again;
             }
-            SendError::Stale(error) => match spare.and_then(Spare::request) {
-                Some(request) => {
+            SendError::Stale(error) => match self.request.take().or_else(|| spare.and_then(Spare::request)) {
+                Some(request) if request.method().is_idempotent() => {
                     metrics.retried(Retry::Stale);
                     self.request = Some(request);
                     return Failure::Again;
                 }
-                None => (Came::Reset, Reason::UpstreamReset, error.to_string()),
+                _ => (Came::Reset, Reason::UpstreamReset, error.to_string()),
             },
-            SendError::Unsent(_) => (Came::Reset, Reason::UpstreamReset, "closed at once".to_owned()),
+            SendError::Unsent => (Came::Reset, Reason::UpstreamReset, "closed at once".to_owned()),
             SendError::Closed(error) => (Came::Reset, Reason::UpstreamReset, error.to_string()),
             SendError::Malformed(error) => (Came::Protocol, Reason::UpstreamProtocol, error.to_string()),
         };
         metrics.ended(came);
         Failure::Final(Reject::new(reason, "the upstream did not answer properly").because(cause))
-    }
-
-    /// Hands interim responses on, except `100 Continue`, which is between the upstream and us.
-    fn pass_interim(&self, request: &mut http::Request<RequestBody>, connection: Waker) {
-        if self.exchange.version != Version::HTTP_11 {
-            return;
-        }
-        let client = self.exchange.busy.client().clone();
-        hyper::ext::on_informational(request, move |response| {
-            if response.status().as_u16() > 101 {
-                let mut fields = response.headers().clone();
-                headers::remove_hop_by_hop(&mut fields);
-                client.push_interim(response.status(), &fields);
-                connection.wake_by_ref();
-            }
-        });
     }
 
     /// What the client did to its own request.
@@ -259,23 +241,23 @@ impl Journey {
         Some(reject.closing())
     }
 
-    fn respond(mut self, response: http::Response<Incoming>, way: Way) -> Outcome {
+    fn respond(mut self, response: http::Response<Flow>, ticket: Ticket) -> Outcome {
         let agreed = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
         if agreed {
             return match self.asked.take() {
                 Some(asked) if upgrade::agrees(&asked, &response) => {
-                    let head = upgrade::tunnel(asked, response, way.ticket, &mut self.exchange);
+                    let head = upgrade::tunnel(asked, response, ticket, &mut self.exchange);
                     Ok(Response { head, body: ResponseBody::Empty, exchange: self.exchange })
                 }
                 _ => Err(self.refuse(Reject::new(Reason::UpstreamProtocol, "the upstream switched protocols unasked"))),
             };
         }
-        let (head, incoming) = response.into_parts();
+        let (head, flow) = response.into_parts();
         let idle =
             if answer::is_event_stream(&head.headers) { Duration::ZERO } else { self.upstream.policy.idle_timeout };
         let (worker, body_in) = (self.exchange.origin.worker, self.exchange.body_in.clone());
-        let checkin = Checkin { upstream: self.upstream, way, worker, body_in };
-        Ok(Response { head, body: ResponseBody::stream(incoming, idle, Box::new(checkin)), exchange: self.exchange })
+        let checkin = Checkin { upstream: self.upstream, ticket, flow, worker, body_in };
+        Ok(Response { head, body: ResponseBody::stream(Box::new(checkin), idle), exchange: self.exchange })
     }
 
     fn refuse(mut self, reject: Reject) -> Refused {
@@ -302,12 +284,16 @@ struct Spare {
 }
 
 impl Spare {
-    fn of(request: &mut http::Request<RequestBody>) -> Self {
+    /// Of a request that may go out twice.
+    fn of(request: &mut http::Request<RequestBody>) -> Option<Self> {
+        if !request.method().is_idempotent() {
+            return None;
+        }
         let mut head = http::Request::new(());
         *head.method_mut() = request.method().clone();
         *head.uri_mut() = request.uri().clone();
         *head.headers_mut() = request.headers().clone();
-        Self { head, body: request.body_mut().returnable() }
+        Some(Self { head, body: request.body_mut().returnable() })
     }
 
     fn request(self) -> Option<http::Request<RequestBody>> {
@@ -316,21 +302,33 @@ impl Spare {
     }
 }
 
-/// Brings a connection back when its response has ended, whole.
+/// A response's body. Brings the connection back when it has ended, whole.
 struct Checkin {
     upstream: Arc<Upstream>,
-    way: Way,
+    ticket: Ticket,
+    flow: Flow,
     worker: usize,
     body_in: Option<Arc<Meter>>,
 }
 
-impl Held for Checkin {
-    fn release(self: Box<Self>, whole: bool) {
-        let Way { ticket, connection } = self.way;
+impl Source for Checkin {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+        self.flow.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.flow.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.flow.size_hint()
+    }
+
+    fn release(self: Box<Self>) {
         // A request that was answered before it was sent leaves the connection in the middle of a message.
         let uploaded = self.body_in.is_none_or(|meter| meter.is_done());
-        if whole && uploaded {
-            ticket.endpoint().keep_idle(self.worker, connection, self.upstream.idle_per_worker);
+        if let Some(connection) = self.flow.finish().filter(|_| uploaded) {
+            self.ticket.endpoint().keep_idle(self.worker, connection, self.upstream.idle_per_worker);
         }
     }
 }

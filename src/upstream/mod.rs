@@ -6,6 +6,7 @@ pub mod balance;
 pub mod connection;
 pub mod endpoint;
 pub mod forward;
+pub mod interim;
 pub mod limit;
 pub mod lookup;
 pub mod metrics;
@@ -15,6 +16,7 @@ pub mod rewrite;
 pub mod status;
 mod swarm;
 pub mod upgrade;
+pub mod wire;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};

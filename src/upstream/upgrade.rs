@@ -3,7 +3,6 @@
 
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::response::Parts;
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::sync::oneshot;
@@ -21,18 +20,18 @@ pub struct Asked {
 }
 
 /// Whether a 101 switches to what was asked for (RFC 9110 §7.8).
-pub fn agrees(asked: &Asked, response: &http::Response<Incoming>) -> bool {
+pub fn agrees<B>(asked: &Asked, response: &http::Response<B>) -> bool {
     let protocol = response.headers().get(UPGRADE);
     protocol.is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(asked.protocol.as_bytes()))
 }
 
 /// Starts the tunnel. It begins when the 101 has reached the client, and takes the exchange over at that time.
-pub fn tunnel(asked: Asked, response: http::Response<Incoming>, ticket: Ticket, exchange: &mut Exchange) -> Parts {
+pub fn tunnel<B>(asked: Asked, response: http::Response<B>, ticket: Ticket, exchange: &mut Exchange) -> Parts {
     let (heir, inherited) = oneshot::channel();
     exchange.heir = Some(heir);
-    let (mut head, incoming) = response.into_parts();
+    let (mut head, body) = response.into_parts();
     let upstream = head.extensions.remove::<OnUpgrade>();
-    drop(incoming);
+    drop(body);
     let endpoint = ticket.endpoint().clone();
     endpoint.drive(async move {
         let (Ok(exchange), Some(upstream)) = (inherited.await, upstream) else {

@@ -7,17 +7,25 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
-use super::BodyError;
+use super::{BodyError, Cause};
 use crate::base::alarm::Alarm;
 use crate::base::clock;
 use crate::base::headers;
 
-/// What a response body holds until its last byte.
-pub trait Held: Send {
-    /// Gives it back. `whole` tells whether the body came to its end; being dropped means that it did not.
-    fn release(self: Box<Self>, whole: bool);
+/// Where a response body comes from, and what is held for it until its last byte.
+pub trait Source: Send {
+    /// The next frame. Nothing is asked for behind the end or an error.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cause>>>;
+
+    /// Whether the last frame was handed out.
+    fn is_end_stream(&self) -> bool;
+
+    /// How much is left, where that is known.
+    fn size_hint(&self) -> SizeHint;
+
+    /// The body has come to its end: gives back what was held. Being dropped means that it has not.
+    fn release(self: Box<Self>);
 }
 
 /// A response body on its way to the client.
@@ -34,22 +42,23 @@ pub enum ResponseBody {
 
 /// A response body as an upstream sends it.
 pub struct Stream {
-    incoming: Incoming,
-    held: Option<Box<dyn Held>>,
+    /// Until the body is over, one way or the other.
+    source: Option<Box<dyn Source>>,
+    /// Why it broke, until the reader is told.
+    broken: Option<Cause>,
     idle: Duration,
     alarm: Alarm,
     waiting: bool,
 }
 
 impl ResponseBody {
-    /// A body that comes from an upstream, holding `held` until its end. It fails when nothing comes for `idle`; zero
-    /// means never.
-    pub fn stream(incoming: Incoming, idle: Duration, held: Box<dyn Held>) -> Self {
-        if incoming.is_end_stream() {
-            held.release(true);
+    /// A body that comes from an upstream. It fails when nothing comes for `idle`; zero means never.
+    pub fn stream(source: Box<dyn Source>, idle: Duration) -> Self {
+        if source.is_end_stream() {
+            source.release();
             return Self::Empty;
         }
-        Self::Stream(Stream { incoming, held: Some(held), idle, alarm: Alarm::default(), waiting: false })
+        Self::Stream(Stream { source: Some(source), broken: None, idle, alarm: Alarm::default(), waiting: false })
     }
 }
 
@@ -83,7 +92,7 @@ impl Body for ResponseBody {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
-            Self::Stream(stream) => stream.incoming.is_end_stream(),
+            Self::Stream(stream) => stream.source.is_none() && stream.broken.is_none(),
         }
     }
 
@@ -91,25 +100,30 @@ impl Body for ResponseBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Stream(stream) => stream.incoming.size_hint(),
+            Self::Stream(stream) => stream.source.as_ref().map(|source| source.size_hint()).unwrap_or_default(),
         }
     }
 }
 
 impl Stream {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
+        let Some(source) = &mut self.source else {
+            return Poll::Ready(self.broken.take().map(|error| Err(BodyError::Broken(error))));
+        };
+        match source.poll_frame(cx) {
             Poll::Pending => self.wait(cx),
             Poll::Ready(Some(Err(error))) => {
-                self.held = None;
-                Poll::Ready(Some(Err(BodyError::Broken(error))))
+                // The server's codec drops what it has not written when a body fails: it gets a round to write that.
+                (self.source, self.broken) = (None, Some(error));
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
             Poll::Ready(Some(Ok(mut frame))) => {
                 self.waiting = false;
                 if let Some(trailers) = frame.trailers_mut() {
                     headers::clean_trailers(trailers);
                 }
-                if self.incoming.is_end_stream() {
+                if source.is_end_stream() {
                     self.release();
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -122,8 +136,8 @@ impl Stream {
     }
 
     fn release(&mut self) {
-        if let Some(held) = self.held.take() {
-            held.release(true);
+        if let Some(source) = self.source.take() {
+            source.release();
         }
     }
 
@@ -135,7 +149,7 @@ impl Stream {
             self.alarm.set(clock::now() + self.idle);
         }
         self.alarm.poll(cx).map(|()| {
-            self.held = None;
+            self.source = None;
             Some(Err(BodyError::TooSlow))
         })
     }

@@ -5,8 +5,11 @@ mod upload;
 
 use thiserror::Error;
 
-pub use download::{Held, ResponseBody, Stream};
+pub use download::{ResponseBody, Source, Stream};
 pub use upload::{BodyFailure, Meter, Pace, RequestBody, Returned};
+
+/// What went wrong on the way, in words for the log.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a body ended before its end.
 #[derive(Debug, Error)]
@@ -19,5 +22,5 @@ pub enum BodyError {
     TooSlow,
     /// The sender broke off.
     #[error("the body was cut short: {0}")]
-    Broken(#[from] hyper::Error),
+    Broken(Cause),
 }

@@ -235,7 +235,7 @@ impl Metered {
         self.meter.progress.store(u64::try_from(since_start).unwrap_or(u64::MAX), Ordering::Relaxed);
         Poll::Ready(match frame {
             Some(Ok(frame)) => Some(self.count(frame)),
-            Some(Err(error)) => Some(Err(self.meter.fail(BodyError::Broken(error)))),
+            Some(Err(error)) => Some(Err(self.meter.fail(BodyError::Broken(error.into())))),
             None => {
                 self.meter.done.store(true, Ordering::Relaxed);
                 None

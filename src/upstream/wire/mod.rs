@@ -1,0 +1,224 @@
+//! HTTP/1.1 spoken to an upstream on the socket itself, by the task of the request: for requests without a body, which
+//! need neither a task of their own nor channels to it. Knows nothing of retries, limits or metrics.
+
+pub mod body;
+pub mod head;
+pub mod line;
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use thiserror::Error;
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+use tokio_util::io::poll_read_buf;
+
+pub use body::{Decoded, Decoder};
+pub use head::{Framing, Head};
+pub use line::{Line, Lines};
+
+/// Least and most bytes that one read asks for.
+const READ: std::ops::RangeInclusive<usize> = 8 * 1024..=64 * 1024;
+
+/// What a peer may not send. The text is for the log.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct Malformed(pub &'static str);
+
+/// How an exchange broke off before its response head.
+#[derive(Debug)]
+pub enum Failed {
+    /// Not a byte could be written: the connection had been closed.
+    Unsent(io::Error),
+    /// The request was written, at least in part, and the connection ended without a byte of an answer.
+    Silent(io::Error),
+    /// It ended within the response head.
+    Broken(io::Error),
+    /// What came is not a response.
+    Malformed(Malformed),
+}
+
+/// Why a body broke off.
+#[derive(Debug, Error)]
+pub enum BodyFailed {
+    /// The connection failed, or closed before the end of the message (RFC 9112 §8).
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// What came is not a body in the framing that the head announced.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+}
+
+/// A connection, with what was read and is to be written. Closes when it is dropped.
+#[derive(Debug)]
+pub struct Wire {
+    stream: TcpStream,
+    line: Line,
+    input: BytesMut,
+    output: Vec<u8>,
+    written: usize,
+    /// Whether a byte has come since the request began.
+    heard: bool,
+    /// Whether the last response leaves the connection open (RFC 9112 §9.3).
+    keep: bool,
+    head: bool,
+    decoder: Decoder,
+    spans: head::Spans,
+    /// Bytes that the next read asks for: more while reads are filled.
+    appetite: usize,
+}
+
+impl Wire {
+    /// Speaks over a socket, which is cut off through its line.
+    pub fn new(stream: TcpStream, line: Line) -> Self {
+        Self {
+            stream,
+            line,
+            input: BytesMut::new(),
+            output: Vec::new(),
+            written: 0,
+            heard: false,
+            keep: false,
+            head: false,
+            decoder: Decoder::new(Framing::None),
+            spans: head::Spans::default(),
+            appetite: *READ.start(),
+        }
+    }
+
+    /// Whether an idle connection can carry a request: neither closed, nor with bytes that nobody asked for.
+    ///
+    /// This costs no system call while nothing has happened: the runtime keeps what its poll of all sockets has said of
+    /// this one, and answers `WouldBlock` by itself until it has said that something came.
+    pub fn is_open(&self) -> bool {
+        let nothing = self.stream.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        nothing && !self.line.is_cut()
+    }
+
+    /// The socket of an idle connection, for another codec.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
+    /// Takes the head of a request that has no body; [`Self::answer`] sends it.
+    pub fn ask<B>(&mut self, request: &Request<B>) {
+        self.output.clear();
+        head::write(request, &mut self.output);
+        (self.written, self.heard, self.keep) = (0, false, false);
+        self.head = request.method() == Method::HEAD;
+    }
+
+    /// Sends what was asked, and waits for the head of the response. Interim responses (RFC 9110 §15.2) go to `interim`.
+    /// The body follows with [`Self::poll_data`].
+    ///
+    /// # Errors
+    /// See [`Failed`]; the connection is of no use any more.
+    pub async fn answer(&mut self, mut interim: impl FnMut(StatusCode, HeaderMap)) -> Result<Response<()>, Failed> {
+        std::future::poll_fn(|cx| self.poll_head(cx, &mut interim)).await
+    }
+
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        interim: &mut impl FnMut(StatusCode, HeaderMap),
+    ) -> Poll<Result<Response<()>, Failed>> {
+        let written = self.poll_write(cx);
+        if let Poll::Ready(Err(error)) = written
+            && self.written == 0
+        {
+            return Poll::Ready(Err(Failed::Unsent(error)));
+        }
+        // A server may answer before it has the whole request, and close: what it says is worth more than the error.
+        loop {
+            while let Some(head) =
+                head::parse(&mut self.input, &mut self.spans, self.head).map_err(Failed::Malformed)?
+            {
+                let status = head.response.status();
+                if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+                    interim(status, head.response.into_parts().0.headers);
+                    // What was left for the client is written when its connection is polled, which is this task.
+                    cx.waker().wake_by_ref();
+                    continue;
+                }
+                self.keep = head.keep;
+                self.decoder = Decoder::new(head.framing);
+                return Poll::Ready(Ok(head.response));
+            }
+            match ready!(self.poll_read(cx)) {
+                Ok(0) => return Poll::Ready(Err(self.failed(io::ErrorKind::UnexpectedEof.into()))),
+                Ok(_) => self.heard = true,
+                Err(error) => return Poll::Ready(Err(self.failed(error))),
+            }
+        }
+    }
+
+    fn failed(&self, error: io::Error) -> Failed {
+        if self.heard { Failed::Broken(error) } else { Failed::Silent(error) }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < self.output.len() {
+            let count = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.output[self.written..]))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += count;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.input.reserve(self.appetite);
+        let asked = self.input.capacity() - self.input.len();
+        let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input);
+        if read.is_pending() {
+            self.line.watch(cx.waker());
+        }
+        // Looked at last: whoever cuts raises the flag before it wakes.
+        if self.line.is_cut() {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the address has left")));
+        }
+        if let Poll::Ready(Ok(count)) = read
+            && count == asked
+        {
+            self.appetite = (self.appetite * 2).min(*READ.end());
+        }
+        read
+    }
+
+    /// The next piece of the body, [`Decoded::End`] behind the last one.
+    pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Decoded, BodyFailed>> {
+        loop {
+            let decoded = self.decoder.decode(&mut self.input)?;
+            if !matches!(decoded, Decoded::More) {
+                return Poll::Ready(Ok(decoded));
+            }
+            if ready!(self.poll_read(cx))? == 0 && !self.decoder.close() {
+                let error = io::Error::new(io::ErrorKind::UnexpectedEof, "closed before the end of the message");
+                return Poll::Ready(Err(error.into()));
+            }
+        }
+    }
+
+    /// What is known of the rest of the body.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// Makes ready for the next request. False when there can be none: the peer closes, the message has not come to its
+    /// end, or bytes follow that belong to no answer.
+    pub fn rest(&mut self) -> bool {
+        let written = self.written == self.output.len();
+        if !self.keep || !self.decoder.leaves_open() || !self.input.is_empty() || !written {
+            return false;
+        }
+        self.appetite = *READ.start();
+        if self.input.capacity() > 2 * self.appetite {
+            self.input = BytesMut::new();
+        }
+        true
+    }
+}

@@ -106,6 +106,7 @@ async fn a_name_that_is_gone_is_held_then_refused_and_taken_back_at_once() {
         town.names.behave("app.test", &gone);
         is_in_state(&gate, "holding").await;
         assert_eq!(ask(gate.address(), "/app/").await.status, 200, "{gone:?} is held");
+        answers(&gate, 503).await;
         is_in_state(&gate, "empty").await;
         let began = clock::now();
         assert_no_endpoints(&ask(gate.address(), "/app/").await);

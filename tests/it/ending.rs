@@ -49,7 +49,7 @@ async fn ends_everything(end: impl FnOnce(Gate), grace: &str) {
         status["upstreams"][0]["addresses"][0]["in_flight"] == 2
     })
     .await;
-    assert!(last_worker_runs());
+    eventually("the last worker has a name", last_worker_runs).await;
     end(gate);
     for mut stream in streams {
         // Whatever is left to read, there is an end to it.

@@ -133,7 +133,7 @@ impl Journey {
                 Ok(connection) => connection,
                 Err(error) => return self.next_address(&ticket, error).map(|()| None),
             };
-            match self.attempt(connection, fresh).await {
+            match self.attempt(&ticket, connection, fresh).await {
                 Ok(response) => return Ok(Some((response, ticket))),
                 Err(Failure::Final(reject)) => return Err(reject),
                 Err(Failure::Again) => fresh = true,
@@ -149,8 +149,7 @@ impl Journey {
 
     /// Nothing was sent, so any method may go elsewhere; unless there is nowhere else, or it was tried often enough.
     fn next_address(&mut self, ticket: &Ticket, error: ConnectError) -> Result<(), Reject> {
-        self.upstream.metrics.ended(Came::Connect);
-        self.upstream.ask_now();
+        self.upstream.tried(ticket.endpoint(), Came::Connect, None);
         self.failed.push(ticket.endpoint().address);
         let attempts = usize::try_from(self.upstream.policy.retry_attempts).unwrap_or(usize::MAX);
         let late = self.exchange.deadline.is_some_and(|due| due <= clock::now());
@@ -164,7 +163,12 @@ impl Journey {
         Ok(())
     }
 
-    async fn attempt(&mut self, connection: Connection, fresh: bool) -> Result<http::Response<Flow>, Failure> {
+    async fn attempt(
+        &mut self,
+        ticket: &Ticket,
+        connection: Connection,
+        fresh: bool,
+    ) -> Result<http::Response<Flow>, Failure> {
         let repeats = connection.is_used() && !fresh;
         let spare = match &mut self.request {
             Some(request) if repeats && connection.kind() == Kind::Any => Spare::of(request),
@@ -177,7 +181,7 @@ impl Journey {
         let first = self.exchange.upstream.tries == 1 && repeats;
         let began = if first { self.began } else { clock::now() };
         let limit = Limit::new(&self.exchange, self.upstream.policy.response_timeout, began);
-        let mut underway = Underway(Some(&self.upstream.metrics));
+        let mut underway = Underway(Some((&self.upstream, ticket)));
         let sent = connection.send(&mut self.request, Interim::of(&self.exchange));
         let sent = limit.wait(sent).await;
         underway.0 = None;
@@ -185,27 +189,29 @@ impl Journey {
         match sent {
             Ok(Ok(mut response)) => {
                 if let Err(reject) = answer::clean(&mut response) {
-                    self.upstream.metrics.ended(Came::Protocol);
+                    self.upstream.tried(ticket.endpoint(), Came::Protocol, None);
                     return Err(Failure::Final(reject));
                 }
                 let now = clock::now();
                 self.exchange.upstream.time = Some(now.saturating_duration_since(self.began));
-                self.upstream.metrics.answered(response.status(), now.saturating_duration_since(began));
+                let took = now.saturating_duration_since(began);
+                self.upstream.tried(ticket.endpoint(), Came::Status(response.status().as_u16()), Some(took));
                 Ok(response)
             }
-            Ok(Err(error)) => Err(self.judge(error, spare, fresh)),
+            Ok(Err(error)) => Err(self.judge(ticket, error, spare, fresh)),
             Err(late) => {
-                self.upstream.metrics.ended(Came::Timeout);
+                self.upstream.tried(ticket.endpoint(), Came::Timeout, None);
                 Err(Failure::Final(late.reject()))
             }
         }
     }
 
     /// What a failed send means: whose fault it is, and whether the request may go out again.
-    fn judge(&mut self, error: SendError, spare: Option<Spare>, fresh: bool) -> Failure {
+    fn judge(&mut self, ticket: &Ticket, error: SendError, spare: Option<Spare>, fresh: bool) -> Failure {
         let metrics = &self.upstream.metrics;
+        let ended = |came| self.upstream.tried(ticket.endpoint(), came, None);
         if let Some(reject) = self.client_fault() {
-            metrics.ended(Came::Canceled);
+            ended(Came::Canceled);
             return Failure::Final(reject);
         }
         let (came, reason, cause) = match error {
@@ -225,7 +231,7 @@ impl Journey {
             SendError::Closed(error) => (Came::Reset, Reason::UpstreamReset, error.to_string()),
             SendError::Malformed(error) => (Came::Protocol, Reason::UpstreamProtocol, error.to_string()),
         };
-        metrics.ended(came);
+        ended(came);
         Failure::Final(Reject::new(reason, "the upstream did not answer properly").because(cause))
     }
 
@@ -267,12 +273,12 @@ impl Journey {
 }
 
 /// Counts a try that the client did not wait for.
-struct Underway<'a>(Option<&'a super::metrics::UpstreamMetrics>);
+struct Underway<'a>(Option<(&'a Upstream, &'a Ticket)>);
 
 impl Drop for Underway<'_> {
     fn drop(&mut self) {
-        if let Some(metrics) = self.0 {
-            metrics.ended(Came::Canceled);
+        if let Some((upstream, ticket)) = self.0 {
+            upstream.tried(ticket.endpoint(), Came::Canceled, None);
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
 use metrics::Counter;
 
 use crate::telemetry::histogram::Histogram;
@@ -13,7 +12,7 @@ use crate::telemetry::recorder::Recorder;
 /// What came of a try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// A response of this class, 1 to 5.
+    /// A response head with this status.
     Status(u16),
     /// No connection.
     Connect,
@@ -63,16 +62,13 @@ impl UpstreamMetrics {
         }
     }
 
-    /// A response head came after this time.
-    pub fn answered(&self, status: StatusCode, took: Duration) {
-        self.duration.record(took);
-        self.ended(Outcome::Status(status.as_u16() / 100));
-    }
-
-    /// A try ended.
-    pub fn ended(&self, outcome: Outcome) {
+    /// A try ended; where a response head came, it took this time.
+    pub fn ended(&self, outcome: Outcome, took: Option<Duration>) {
+        if let Some(took) = took {
+            self.duration.record(took);
+        }
         let index = match outcome {
-            Outcome::Status(class) => usize::from(class.clamp(1, 5)) - 1,
+            Outcome::Status(status) => usize::from((status / 100).clamp(1, 5)) - 1,
             Outcome::Connect => 5,
             Outcome::Reset => 6,
             Outcome::Timeout => 7,
@@ -96,8 +92,8 @@ mod tests {
     fn every_outcome_has_its_label() {
         let recorder = Recorder::default();
         let metrics = UpstreamMetrics::new("u", &recorder);
-        metrics.answered(StatusCode::NOT_FOUND, Duration::ZERO);
-        metrics.ended(Outcome::Canceled);
+        metrics.ended(Outcome::Status(404), Some(Duration::ZERO));
+        metrics.ended(Outcome::Canceled, None);
         metrics.retried(Retry::Stale);
         let page = recorder.render();
         for line in [

@@ -34,7 +34,7 @@ use crate::telemetry::recorder::Recorder;
 use balance::{Balancer, Endpoints};
 use endpoint::{Endpoint, Ticket};
 use lookup::Lookup;
-use metrics::UpstreamMetrics;
+use metrics::{Outcome, UpstreamMetrics};
 use policy::{Discovery, DnsPolicy, UpstreamPolicy, WeightedAddress};
 use resolve::{Observer, Resolving, Update};
 
@@ -158,7 +158,16 @@ impl Upstream {
         self.endpoints.load().iter().any(|endpoint| !failed.contains(&endpoint.address))
     }
 
-    /// Something is wrong with an address: the name may have changed.
+    /// Hears how each try at an address ended, after this time to the response head where one came: the one place that
+    /// draws conclusions from it.
+    fn tried(&self, _endpoint: &Arc<Endpoint>, outcome: Outcome, took: Option<Duration>) {
+        self.metrics.ended(outcome, took);
+        if outcome == Outcome::Connect {
+            // The name may have changed.
+            self.ask_now();
+        }
+    }
+
     fn ask_now(&self) {
         if let Some(resolving) = self.resolving.get() {
             resolving.ask_now();

@@ -9,7 +9,8 @@ use crate::upstream::policy::{EjectPolicy, HealthPolicy};
 /// Checks the table at `path`.
 pub(super) fn eject(settings: &EjectSettings, path: &KeyPath, findings: &mut Findings) -> EjectPolicy {
     if settings.max_for.0 < settings.base.0 {
-        let fault = Fault::new("`max_for` is shorter than `for`").hint("the first ejection takes `for` already");
+        let fault = Fault::new("`max_for` is shorter than `for`")
+            .hint("no ejection is shorter than `for`: raise `max_for` as well");
         findings.clash(&path.key("max_for"), fault, &path.key("for"), "for");
     }
     EjectPolicy {

@@ -6,13 +6,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::response::Response;
 use http::StatusCode;
 use serde::Serialize;
 
 use super::Desk;
 use super::guard::Allowed;
-use super::problem;
+use super::problem::Problem;
 use crate::upstream::status::AddressStatus;
 
 /// What became of an address.
@@ -30,7 +29,7 @@ pub async fn drain(
     _: Allowed,
     State(desk): State<Arc<Desk>>,
     Path((upstream, address)): Path<(String, String)>,
-) -> Result<Json<Changed>, Response> {
+) -> Result<Json<Changed>, Problem> {
     change(&desk, upstream, &address, true)
 }
 
@@ -39,23 +38,23 @@ pub async fn undrain(
     _: Allowed,
     State(desk): State<Arc<Desk>>,
     Path((upstream, address)): Path<(String, String)>,
-) -> Result<Json<Changed>, Response> {
+) -> Result<Json<Changed>, Problem> {
     change(&desk, upstream, &address, false)
 }
 
-fn change(desk: &Desk, name: String, address: &str, drained: bool) -> Result<Json<Changed>, Response> {
+fn change(desk: &Desk, name: String, address: &str, drained: bool) -> Result<Json<Changed>, Problem> {
     let snapshot = desk.live.now().clone();
     let Some(upstream) = snapshot.upstreams().iter().find(|upstream| *upstream.name == *name) else {
         let names: Vec<&str> = snapshot.upstreams().iter().map(|upstream| &*upstream.name).collect();
         let detail = format!("there is no upstream `{name}`; there are: {}", names.join(", "));
-        return Err(problem::respond(StatusCode::NOT_FOUND, "unknown_upstream", &detail));
+        return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_upstream", detail));
     };
     let changed = address.parse::<SocketAddr>().ok().and_then(|address| upstream.drain(address, drained));
     match changed {
         Some(address) => Ok(Json(Changed { upstream: name, address })),
         None => {
             let detail = format!("the upstream `{name}` has no address `{address}`; /api/v1/status lists them");
-            Err(problem::respond(StatusCode::NOT_FOUND, "unknown_address", &detail))
+            Err(Problem::new(StatusCode::NOT_FOUND, "unknown_address", detail))
         }
     }
 }

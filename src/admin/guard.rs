@@ -5,13 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use axum::response::Response;
-use http::header::{AUTHORIZATION, ORIGIN, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::Desk;
-use super::problem;
+use super::problem::Problem;
 use crate::base::secret::Secret;
 
 /// The rule of one gateway.
@@ -63,34 +62,36 @@ impl Guard {
     }
 }
 
-impl Denied {
-    fn response(self) -> Response {
-        let (status, code, detail) = match self {
-            Self::NoneConfigured => {
-                (StatusCode::FORBIDDEN, "no_token", "this listener is open to the network: set `token` in `[admin]`")
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        let (status, code, detail, challenge) = match denied {
+            Denied::NoneConfigured => {
+                let detail = "this listener is open to the network: set `token` in `[admin]`";
+                (StatusCode::FORBIDDEN, "no_token", detail, None)
             }
-            Self::Missing => (StatusCode::UNAUTHORIZED, "token_missing", "send `Authorization: Bearer` and the token"),
-            Self::Wrong => (StatusCode::UNAUTHORIZED, "token_invalid", "this is not the token of `[admin]`"),
-            Self::WebPage => {
-                (StatusCode::FORBIDDEN, "web_page", "web pages change nothing here without a token in `[admin]`")
+            Denied::WebPage => {
+                let detail = "web pages change nothing here without a token in `[admin]`";
+                (StatusCode::FORBIDDEN, "web_page", detail, None)
+            }
+            Denied::Missing => {
+                let detail = "send `Authorization: Bearer` and the token of `[admin]`";
+                (StatusCode::UNAUTHORIZED, "token_missing", detail, Some("Bearer realm=\"tollgate\""))
+            }
+            Denied::Wrong => {
+                let challenge = "Bearer realm=\"tollgate\", error=\"invalid_token\"";
+                (StatusCode::UNAUTHORIZED, "token_invalid", "this is not the token of `[admin]`", Some(challenge))
             }
         };
-        let mut response = problem::respond(status, code, detail);
-        let challenge = match self {
-            Self::Missing => "Bearer realm=\"tollgate\"",
-            Self::Wrong => "Bearer realm=\"tollgate\", error=\"invalid_token\"",
-            Self::NoneConfigured | Self::WebPage => return response,
-        };
-        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-        response
+        Self { challenge, ..Self::new(status, code, detail) }
     }
 }
 
 impl FromRequestParts<Arc<Desk>> for Allowed {
-    type Rejection = Response;
+    type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Response> {
-        desk.guard.check(&parts.headers).map(|()| Self).map_err(Denied::response)
+    async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Problem> {
+        desk.guard.check(&parts.headers)?;
+        Ok(Self)
     }
 }
 

@@ -24,6 +24,7 @@ mod outages;
 mod pages;
 mod paths;
 mod replacing;
+mod resting;
 mod routing;
 mod stopping;
 mod support;

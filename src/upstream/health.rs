@@ -14,7 +14,6 @@ use super::endpoint::Endpoint;
 use super::interim::Interim;
 use super::policy::HealthPolicy;
 use crate::base::body::RequestBody;
-use crate::base::tasks::Group;
 
 /// Checks of one upstream that are under way at one time.
 const AT_ONCE: usize = 64;
@@ -38,13 +37,6 @@ pub enum Verdict {
     },
 }
 
-/// The checks of an upstream's addresses; they end with it.
-#[derive(Debug)]
-pub struct Checks {
-    running: Group,
-    permits: Arc<Semaphore>,
-}
-
 impl Verdict {
     /// The verdict after another check.
     #[must_use]
@@ -63,21 +55,13 @@ impl Verdict {
     }
 }
 
-impl Default for Checks {
-    fn default() -> Self {
-        Self { running: Group::default(), permits: Arc::new(Semaphore::new(AT_ONCE)) }
-    }
+/// What lets the checks of one upstream begin.
+pub fn permits() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(AT_ONCE))
 }
 
-impl Checks {
-    /// Begins to check an address, on the current runtime, until it leaves.
-    pub fn begin(&self, upstream: &Arc<Upstream>, endpoint: &Arc<Endpoint>) {
-        let (upstream, endpoint) = (Arc::downgrade(upstream), Arc::downgrade(endpoint));
-        self.running.spawn(watch(upstream, endpoint, self.permits.clone()));
-    }
-}
-
-async fn watch(upstream: Weak<Upstream>, endpoint: Weak<Endpoint>, permits: Arc<Semaphore>) {
+/// Checks an address until it leaves, or its upstream goes.
+pub async fn watch(upstream: Weak<Upstream>, endpoint: Weak<Endpoint>, permits: Arc<Semaphore>) {
     while let Some(pause) = round(&upstream, &endpoint, &permits).await {
         tokio::time::sleep(pause).await;
     }
@@ -102,8 +86,10 @@ async fn check(endpoint: &Arc<Endpoint>, policy: &HealthPolicy, host: HeaderValu
     let asked = async {
         let connection =
             Connection::open(endpoint, Kind::Plain, policy.timeout).await.map_err(|error| error.to_string())?;
-        let response =
-            connection.send(&mut Some(request(policy, host)), Interim::NOBODY).await.map_err(|error| text(&error))?;
+        let response = connection
+            .send(&mut Some(request(policy, host)), None, Interim::NOBODY)
+            .await
+            .map_err(|error| text(&error))?;
         Ok(response.status().as_u16())
     };
     match tokio::time::timeout(policy.timeout, asked).await {

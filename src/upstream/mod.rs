@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::base::reject::{Reason, Reject};
 use crate::base::tasks::{self, Task};
@@ -38,7 +38,6 @@ use crate::telemetry::names;
 use crate::telemetry::recorder::Recorder;
 use balance::{Balancer, Endpoints};
 use endpoint::{Endpoint, Ticket};
-use health::Checks;
 use lookup::Lookup;
 use metrics::{Outcome, UpstreamMetrics};
 use policy::{Discovery, DnsPolicy, UpstreamPolicy, WeightedAddress};
@@ -82,7 +81,8 @@ pub struct Upstream {
     answered: watch::Sender<bool>,
     /// Held by whoever decides about the health of the addresses.
     ward: Mutex<()>,
-    checks: Checks,
+    /// What lets checks of the addresses begin.
+    checks: Arc<Semaphore>,
     resolving: OnceLock<Resolving>,
     sweeping: OnceLock<Task>,
     looking: OnceLock<Task>,
@@ -105,7 +105,7 @@ impl Upstream {
             control: tools.control.clone(),
             answered: watch::Sender::new(false),
             ward: Mutex::default(),
-            checks: Checks::default(),
+            checks: health::permits(),
             resolving: OnceLock::new(),
             sweeping: OnceLock::new(),
             looking: OnceLock::new(),

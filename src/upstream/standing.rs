@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::eject::{Case, Phase, Sign};
 use super::health::Verdict;
+use crate::base::tasks::Task;
 
 /// Requests may go there, and nothing is known against it.
 const OPEN: u8 = 0;
@@ -44,6 +45,8 @@ pub struct Record {
     pub case: Case,
     /// What its checks say, where there are checks.
     pub verdict: Option<Verdict>,
+    /// What checks it.
+    pub checking: Option<Task>,
     /// Why the last check was bad.
     pub complaint: Option<String>,
     /// Whether an operator has taken it out.

@@ -140,7 +140,7 @@ impl Ward<'_> {
     ) -> Option<Event> {
         let event = {
             let mut record = endpoint.standing().record();
-            let before = record.verdict.unwrap_or(Verdict::Unchecked);
+            let before = record.verdict?; // it is not checked any more
             let after = before.after(result.is_ok(), policy);
             let was_well = matches!(before, Verdict::Healthy { .. });
             let is_well = matches!(after, Verdict::Healthy { .. });

@@ -11,12 +11,13 @@ use super::Upstream;
 use super::balance::Endpoints;
 use super::eject::Sign;
 use super::endpoint::Endpoint;
-use super::health::Verdict;
+use super::health::{self, Verdict};
 use super::metrics::Outcome;
 use super::policy::{HealthPolicy, HostHeader, WeightedAddress};
 use super::status::AddressStatus;
 use super::ward::{Event, Ward};
 use crate::base::clock;
+use crate::base::tasks;
 
 /// How often the addresses are looked through, at least.
 const LOOK: Duration = Duration::from_millis(500);
@@ -53,17 +54,36 @@ impl Upstream {
         let turn = self.turn();
         let old = self.endpoints.load_full();
         let new = Arc::new(old.updated(addresses, self.workers));
-        let added = new.missing_in(&old);
         if self.health().is_some() {
+            let added = new.missing_in(&old);
             added.iter().for_each(|endpoint| endpoint.standing().record().verdict = Some(Verdict::Unchecked));
         }
         Ward { set: &new, policy: &self.policy.eject, now: clock::now() }.settle();
         self.endpoints.store(new.clone());
         drop(turn);
-        if self.health().is_some() {
-            added.iter().for_each(|endpoint| self.checks.begin(self, endpoint));
-        }
+        self.follow_checks();
         (old, new)
+    }
+
+    /// Checks every address if addresses are checked, and none if not: after a new list of them, or a new policy. An
+    /// address that has served unchecked until now serves on until its checks say otherwise.
+    pub(super) fn follow_checks(self: &Arc<Self>) {
+        let check = |endpoint: &Arc<Endpoint>| {
+            let (upstream, watched) = (Arc::downgrade(self), Arc::downgrade(endpoint));
+            tasks::spawn_on(&self.control, health::watch(upstream, watched, self.checks.clone()))
+        };
+        self.decide(|ward| {
+            for endpoint in ward.set.iter() {
+                let mut record = endpoint.standing().record();
+                if self.health().is_none() {
+                    (record.verdict, record.checking, record.complaint) = (None, None, None);
+                } else if record.checking.is_none() {
+                    record.verdict.get_or_insert(Verdict::Healthy { bad: 0 });
+                    record.checking = Some(check(endpoint));
+                }
+            }
+            ward.settle();
+        });
     }
 
     /// How addresses are checked, if they are.

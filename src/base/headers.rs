@@ -21,7 +21,8 @@ pub const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-
 /// The request's id.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+/// How long the sender keeps an idle connection (RFC 2068 §19.7.1.1).
+pub const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 /// What we call ourselves in `Via` (RFC 9110 §7.6.3).
 pub const VIA_US: HeaderValue = HeaderValue::from_static("1.1 tollgate");

@@ -51,6 +51,8 @@ families! {
         "Addresses of an upstream, by state.";
     UPSTREAM_RETRIES: Counter "tollgate_upstream_retries_total" ["upstream", "reason"]
         "Further tries, by why the one before failed.";
+    UPSTREAM_RETRIES_SKIPPED: Counter "tollgate_upstream_retries_skipped_total" ["upstream", "reason"]
+        "Tries that the policy wanted and that were not made, by what was in the way.";
     UPSTREAM_CONNECTIONS: Gauge "tollgate_upstream_connections" ["upstream", "state"]
         "Connections to an upstream, by state.";
     ENDPOINT_REQUESTS: Counter "tollgate_endpoint_requests_total" ["upstream", "address"]

@@ -11,8 +11,9 @@ use crate::base::exchange::Exchange;
 use crate::base::headers::{self, Hop, X_FORWARDED_PREFIX};
 use crate::base::path;
 
-/// Fields that a request gets here: who asked, in four, the way, the prefix, an upgrade in two.
-const FIELDS_ADDED: usize = 8;
+/// Fields that a request gets here: who asked, in four, the way, the prefix, an upgrade in two; and behind this the time
+/// that is left.
+const FIELDS_ADDED: usize = 9;
 
 /// How a route changes its requests.
 #[derive(Clone, Debug, Default)]

@@ -21,6 +21,7 @@ const FORMATS: &[(&str, &str)] = &[
     ("name-server", "`ip` or `ip:port`"),
     ("network", "`ip/bits`"),
     ("path-prefix", "path"),
+    ("retry-condition", "`connect`, `reset`, `timeout` or a status"),
     ("rewrite", "path"),
     ("secret", "secret"),
     ("size", "size"),
@@ -128,6 +129,7 @@ fn value(shape: &Value, root: &Value) -> String {
         }
         "object" => "table of texts".to_owned(),
         "integer" => "number".to_owned() + &bounds(shape, "minimum", "maximum"),
+        "number" => "decimal number".to_owned() + &bounds(shape, "minimum", "maximum"),
         "boolean" => "`true` or `false`".to_owned(),
         "string" if format.is_empty() => "text".to_owned(),
         "string" => format.replace('-', " "),

@@ -126,7 +126,7 @@ fn form(text: &str, shape: Shape) -> Result<(), Fault> {
 
 /// Whether a number is within bounds. Where the schema wants a size, a bare number is a number of bytes.
 fn bounds(number: Num, shape: Shape) -> Result<(), Fault> {
-    let Some(number) = integer(number) else { return Ok(()) };
+    let Some(number) = integer(number) else { return decimal_bounds(number, shape) };
     if shape.takes("string") && number >= 0 {
         return form(&number.to_string(), shape);
     }
@@ -139,6 +139,20 @@ fn bounds(number: Num, shape: Shape) -> Result<(), Fault> {
             Err(Fault::new(format!("{number} is too large")).hint(format!("the most is {most}")))
         }
         _ => Ok(()),
+    }
+}
+
+/// The same for a number with a fraction. What is not a number is within no bounds.
+fn decimal_bounds(number: Num, shape: Shape) -> Result<(), Fault> {
+    let (Some(number), Some(least), Some(most)) = (number.to_f64(), shape.number("minimum"), shape.number("maximum"))
+    else {
+        return Ok(());
+    };
+    #[allow(clippy::cast_precision_loss, reason = "bounds are small whole numbers")]
+    let within = (least as f64..=most as f64).contains(&number);
+    match within {
+        true => Ok(()),
+        false => Err(Fault::new(format!("{number} is out of bounds")).hint(format!("from {least} to {most}"))),
     }
 }
 

@@ -83,7 +83,13 @@ impl Journey {
             return Err(Ended::Final(Reject::new(Reason::Internal, "the request was lost on its way")));
         };
         if began != self.began {
-            time_left::tell(request.headers_mut(), &Allotted::new(self.allotted), due, self.told, began);
+            let fields = (request.headers_mut(), self.added.as_mut());
+            time_left::tell(fields, &Allotted::new(self.allotted), due, self.told, began);
+        }
+        if connection.kind() == Kind::Any
+            && let Some(added) = self.added.take()
+        {
+            added.merge(&self.exchange, request.headers_mut());
         }
         let may_go_again = self.repeatable && (rest.is_some() || self.upstream.policy.retry.attempts > 0);
         if may_go_again && self.spare.is_none() {
@@ -92,8 +98,9 @@ impl Journey {
         let (limit, fault) = self.limit(entered, began);
         let cutter = connection.cutter();
         let mut underway = Underway(Some((&self.upstream, ticket)));
-        let sent = connection.send(&mut self.request, Interim::of(&self.exchange));
-        let sent = limit.wait(sent).await;
+        let added = self.added.as_ref().map(|added| (added, &*self.exchange));
+        let sent = connection.send(&mut self.request, added, Interim::of(&self.exchange));
+        let sent = limit.wait(self.exchange.busy.client(), sent).await;
         underway.0 = None;
         drop(underway);
         match sent {
@@ -114,9 +121,9 @@ impl Journey {
         let (whole, head) = (some(entered, policy.retry.per_try_timeout), some(began, policy.response_timeout));
         match (whole, head) {
             (Some(whole), head) if head.is_none_or(|head| whole.0 + whole.1 <= head.0 + head.1) => {
-                (Limit::new(&self.exchange, Some(whole)), Fault::TryTimeout)
+                (Limit::new(&self.exchange, Some(whole), began), Fault::TryTimeout)
             }
-            _ => (Limit::new(&self.exchange, head), Fault::Timeout),
+            _ => (Limit::new(&self.exchange, head, began), Fault::Timeout),
         }
     }
 

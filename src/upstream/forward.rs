@@ -26,12 +26,13 @@ use super::rewrite::Rewrite;
 use super::spare::Spare;
 use super::time_left::{self, Allotted, Told};
 use super::upgrade::{self, Asked};
+use crate::base::added::Added;
 use crate::base::body::{KEPT, RequestBody, ResponseBody};
 use crate::base::clock;
 use crate::base::exchange::{End, Exchange};
 use crate::base::reject::{Reason, Reject};
 use crate::base::request::{Outcome, Refused, Request, Response};
-use crate::base::time_left::of_grpc;
+use crate::base::time_left::{X_REQUEST_TIMEOUT, of_grpc};
 
 /// Sends a route's requests to its upstream.
 #[derive(Clone, Debug)]
@@ -68,6 +69,8 @@ pub(super) struct Journey {
     pub(super) exchange: Box<Exchange>,
     /// The request as it goes out, while it is not on its way.
     pub(super) request: Option<http::Request<RequestBody>>,
+    /// What the gateway adds to its head, until that has been done.
+    pub(super) added: Option<Added>,
     /// What it takes to send it again after that.
     pub(super) spare: Option<Box<Spare>>,
     /// What a connection must be able to carry.
@@ -104,21 +107,30 @@ impl Journey {
         upstream.budget.request();
         exchange.upstream.name = Some(upstream.name.clone());
         exchange.body_in = body.meter();
-        let rewritten = rewrite.apply(&mut head, &exchange, &upstream.policy.host_header, &upstream.host);
+        let mut added = rewrite.apply(&mut head, &exchange, &upstream.policy.host_header, &upstream.host);
         let client = head.extensions.remove::<OnUpgrade>();
-        let asked = rewritten.upgrade.zip(client).map(|(protocol, client)| Asked { protocol, client });
+        let asked = added.upgrade.clone().zip(client).map(|(protocol, client)| Asked { protocol, client });
+        if asked.is_none() {
+            added.upgrade = None;
+        }
         // A length without a body would have the upstream wait for one.
-        let lengthless = head.headers.get(CONTENT_LENGTH).is_none_or(|length| length == "0");
+        let length = (exchange.survey.lengths > 0).then(|| head.headers.get(CONTENT_LENGTH)).flatten();
+        let lengthless = length.is_none_or(|length| length == "0");
         let kind = if body.is_empty() && lengthless && asked.is_none() { Kind::Plain } else { Kind::Any };
         let repeatable = asked.is_none() && retry::is_repeatable(&head.method, &head.headers);
         let replayable = repeatable && body.size_hint().upper().is_some_and(|length| length <= KEPT as u64);
         let grpc = if body.is_empty() { None } else { of_grpc(&head.headers) };
         let (began, told) = (clock::now(), Told { at: exchange.started, grpc });
-        time_left::tell(&mut head.headers, allotted, exchange.deadline, told, began);
+        if exchange.survey.timeout && exchange.deadline.is_some() {
+            head.headers.remove(X_REQUEST_TIMEOUT);
+        }
+        let fields = (&mut head.headers, Some(&mut added));
+        time_left::tell(fields, allotted, exchange.deadline, told, began);
         Self {
             upstream,
             exchange,
             request: Some(http::Request::from_parts(head, body)),
+            added: Some(added),
             spare: None,
             kind,
             asked,
@@ -218,7 +230,7 @@ impl Journey {
         if self.exchange.body_in.is_none() {
             return self.exchange.deadline;
         }
-        Limit::new(&self.exchange, None).due(now).map(|(due, _)| due)
+        Limit::new(&self.exchange, None, now).due(now).map(|(due, _)| due)
     }
 
     /// Nothing was sent, so any method may go elsewhere.

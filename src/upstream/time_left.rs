@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue};
 
+use crate::base::added::Added;
 use crate::base::time_left::{self, GRPC_TIMEOUT, X_REQUEST_TIMEOUT};
 
 /// A route's budget of time, and how a field says all of it.
@@ -38,12 +39,20 @@ pub struct Told {
     pub grpc: Option<Duration>,
 }
 
-/// Writes into the fields of a request what is left at `now` until `due`. A gRPC call that has a time of its own is told
-/// the shorter one; where there is no deadline, its own.
-pub fn tell(fields: &mut HeaderMap, allotted: &Allotted, due: Option<Instant>, told: Told, now: Instant) {
+/// Writes into the fields of a request, or what is added to them, what is left at `now` until `due`. A gRPC call that has
+/// a time of its own is told the shorter one; where there is no deadline, its own.
+pub fn tell(
+    (fields, added): (&mut HeaderMap, Option<&mut Added>),
+    allotted: &Allotted,
+    due: Option<Instant>,
+    told: Told,
+    now: Instant,
+) {
     let left = due.map(|due| due.saturating_duration_since(now));
-    if let Some(left) = left {
-        fields.insert(X_REQUEST_TIMEOUT, allotted.text(left));
+    match (left, added) {
+        (Some(left), Some(added)) => added.timeout = Some(allotted.text(left)),
+        (Some(left), None) => drop(fields.insert(X_REQUEST_TIMEOUT, allotted.text(left))),
+        (None, _) => {}
     }
     if let Some(grpc) = told.grpc {
         let own = grpc.saturating_sub(now.saturating_duration_since(told.at));
@@ -61,7 +70,7 @@ mod tests {
         let mut fields = HeaderMap::new();
         let (allotted, ms) = (Allotted::new(Duration::from_secs(30)), Duration::from_millis);
         let told = Told { at: start, grpc: grpc.map(ms) };
-        tell(&mut fields, &allotted, deadline.map(|due| start + ms(due)), told, start + passed);
+        tell((&mut fields, None), &allotted, deadline.map(|due| start + ms(due)), told, start + passed);
         let text = |name| fields.get(name).map(|value: &HeaderValue| value.to_str().unwrap().to_owned());
         (text(X_REQUEST_TIMEOUT), text(GRPC_TIMEOUT))
     }

@@ -24,6 +24,7 @@ mod outages;
 mod pages;
 mod paths;
 mod replacing;
+mod resting;
 mod retries;
 mod routing;
 mod stopping;

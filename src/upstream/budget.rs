@@ -65,11 +65,17 @@ impl Budget {
         within_share || within_floor
     }
 
-    /// Requests and retries of late, for operators.
-    pub fn recent(&self, now: Instant) -> (f64, f64) {
+    /// Requests and retries of late, in whole ones.
+    pub fn recent(&self, now: Instant) -> (u64, u64) {
         let mut account = self.lock();
         account.settle(self.requests.load(Ordering::Relaxed), now);
-        (account.recent, account.retries)
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "never negative, and far below 2^64"
+        )]
+        let whole = |number: f64| number.round() as u64;
+        (whole(account.recent), whole(account.retries))
     }
 
     fn lock(&self) -> MutexGuard<'_, Account> {

@@ -100,6 +100,11 @@ impl KeepAlive {
         Duration::from_millis(self.longest.load(Ordering::Relaxed))
     }
 
+    /// The same in milliseconds, where anything is known.
+    pub fn learned(&self) -> Option<u64> {
+        Some(self.longest.load(Ordering::Relaxed)).filter(|millis| *millis != u64::MAX)
+    }
+
     /// For how long it is of use to a request, which can be repeated or not.
     pub fn for_request(&self, repeatable: bool) -> Duration {
         if repeatable { self.longest() } else { Duration::from_millis(self.surest.load(Ordering::Relaxed)) }

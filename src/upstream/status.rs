@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Upstream;
 use super::resolve::Status as NameStatus;
+use crate::base::clock;
 use crate::telemetry::names;
 use crate::telemetry::recorder::{Recorder, sample};
 
@@ -19,6 +20,8 @@ pub struct UpstreamStatus {
     pub name: String,
     /// Its addresses, in order, those that are leaving last.
     pub addresses: Vec<AddressStatus>,
+    /// What the budget of retries is reckoned from.
+    pub recent: RetryStatus,
     /// What its name last answered, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<NameStatus>,
@@ -41,6 +44,18 @@ pub struct AddressStatus {
     pub connections: usize,
     /// Those of them that wait for a request.
     pub idle: usize,
+    /// Milliseconds for which they are of use, where the address has taught that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_alive_ms: Option<u64>,
+}
+
+/// What an upstream has borne of late: requests and retries of the last ten seconds or so.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct RetryStatus {
+    /// Requests, without their retries.
+    pub requests: u64,
+    /// Their retries.
+    pub retries: u64,
 }
 
 /// What an address may do.
@@ -70,11 +85,14 @@ impl Upstream {
                 requests: endpoint.requests(),
                 connections,
                 idle,
+                keep_alive_ms: endpoint.keep_alive().learned(),
             }
         });
+        let (requests, retries) = self.budget.recent(clock::now());
         UpstreamStatus {
             name: self.name.to_string(),
             addresses: addresses.collect(),
+            recent: RetryStatus { requests, retries },
             dns: self.resolving.get().map(super::resolve::Resolving::status),
         }
     }

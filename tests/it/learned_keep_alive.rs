@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{Backend, Client, Gate, OK, eventually};
+use crate::support::{Backend, Client, Gate, OK, eventually, eventually_some, get};
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: gate\r\nContent-Length: 5\r\n\r\norder";
 
@@ -35,6 +35,7 @@ async fn what_the_upstream_says_is_believed() {
     let answer = client.get("/").await;
     assert_eq!((answer.text(), answer.head.has("keep-alive")), ("ok".into(), false));
     assert_eq!(backend.connections(), 2, "a second is left for the way");
+    assert_eq!(learned(&gate).await, 1000);
 }
 
 #[tokio::test]
@@ -46,6 +47,22 @@ async fn without_a_word_connections_are_kept_as_long_as_configured() {
     let_pass(Duration::from_millis(1200)).await;
     client.get("/").await;
     assert_eq!(backend.connections(), 1);
+    assert_eq!(learned(&gate).await, serde_json::Value::Null);
+}
+
+/// What the gateway's only address has taught, in milliseconds.
+async fn learned(gate: &Gate) -> serde_json::Value {
+    let status: serde_json::Value = serde_json::from_str(&get(gate.admin(), "/api/v1/status").await.text()).unwrap();
+    status["upstreams"][0]["addresses"][0]["keep_alive_ms"].clone()
+}
+
+#[tokio::test]
+async fn what_the_upstream_does_is_remembered() {
+    let backend = closing_after(Duration::from_millis(1500)).await;
+    let gate = Gate::before(&backend, "[server]\nworkers = 1\n");
+    get(gate.address(), "/").await;
+    let within = eventually_some("a lesson", async || learned(&gate).await.as_u64()).await;
+    assert!((500..=1500).contains(&within), "closed after 1500 ms, looked at once a second: {within}");
 }
 
 /// The time is a fifth of what servers usually have, and so are the gaps: a hundred clients make their thousand requests

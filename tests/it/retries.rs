@@ -111,7 +111,8 @@ async fn a_body_that_is_kept_arrives_again_byte_by_byte() {
 
         let (backends, gate) = trial(3, replies, "").await;
         let mut chunked =
-            "PUT / HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n".to_owned();
+            "PUT / HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\nTE: trailers\r\n\r\n"
+                .to_owned();
         for chunk in body.as_bytes().chunks(1000) {
             chunked += &format!("{:x}\r\n{}\r\n", chunk.len(), String::from_utf8_lossy(chunk));
         }
@@ -121,6 +122,7 @@ async fn a_body_that_is_kept_arrives_again_byte_by_byte() {
             let seen = backend.only();
             assert_eq!(seen.content.bytes, body.as_bytes());
             assert_eq!(seen.content.trailers.get("x-sum"), Some("1"));
+            assert!(!seen.head.has("content-length"));
         }
     }
 }

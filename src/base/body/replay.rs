@@ -27,6 +27,9 @@ struct Source {
     /// Everything so far, unless it was too much or nobody needs it.
     kept: Vec<u8>,
     keeping: bool,
+    /// Whether its length was known from the beginning. Where not, it goes out in chunks each time: only behind those
+    /// there is room for trailers.
+    announced: bool,
     /// Whether some of what came is not kept.
     lost: bool,
     trailers: Option<HeaderMap>,
@@ -54,8 +57,17 @@ impl Replay {
     pub fn of(body: &mut RequestBody) -> Self {
         let Some(own) = body.take_own() else { return Self(None) };
         let keeping = own.length().lower() <= KEPT as u64;
-        let source =
-            Source { body: own, kept: Vec::new(), keeping, lost: false, trailers: None, ended: false, turn: 0 };
+        let announced = own.length().exact().is_some();
+        let source = Source {
+            body: own,
+            kept: Vec::new(),
+            keeping,
+            announced,
+            lost: false,
+            trailers: None,
+            ended: false,
+            turn: 0,
+        };
         let source = Arc::new(Mutex::new(source));
         *body = RequestBody::lent(Lent { source: source.clone(), turn: 0, had: 0, had_trailers: false });
         Self(Some(source))
@@ -156,7 +168,7 @@ impl Lent {
         let again = source.kept.len().saturating_sub(self.had) as u64;
         let mut hint = SizeHint::new();
         hint.set_lower(to_come.lower().saturating_add(again));
-        if let Some(most) = to_come.upper() {
+        if let Some(most) = to_come.upper().filter(|_| source.announced) {
             hint.set_upper(most.saturating_add(again));
         }
         hint

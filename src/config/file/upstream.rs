@@ -29,7 +29,7 @@ pub struct UpstreamSettings {
     pub response_timeout: Text<Duration>,
     /// Time between two reads of a response body; event streams and upgraded connections are exempt. "0s" means none.
     pub idle_timeout: Text<Duration>,
-    /// How long an idle connection is kept.
+    /// How long an idle connection is kept; less where its server says so, or was seen to close earlier.
     pub keep_alive: Text<Duration>,
     /// Idle connections kept per address, over all workers.
     #[schemars(range(min = 0, max = 100_000))]

@@ -100,6 +100,8 @@ impl From<&UpstreamPolicy> for UpstreamSettings {
             drain_timeout: Text(policy.drain_timeout),
             host_header: Text(policy.host_header.clone()),
             retry: (&policy.retry).into(),
+            eject: (&policy.eject).into(),
+            health: policy.health.as_ref().map(Into::into),
         }
     }
 }

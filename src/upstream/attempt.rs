@@ -38,26 +38,32 @@ impl Journey {
         entered: Instant,
         fresh: bool,
     ) -> Result<(Connection, Option<Rest>), ConnectError> {
+        let idle = if fresh { None } else { self.idle(ticket, entered).await };
+        let Some((connection, rest)) = idle else {
+            return Box::pin(self.connect(ticket, entered)).await.map(|connection| (connection, None));
+        };
+        Ok(match self.kind {
+            Kind::Plain => (connection, Some(rest)),
+            Kind::Any => (Box::pin(connection.for_any(ticket.endpoint())).await?, Some(rest)),
+        })
+    }
+
+    /// An idle connection that this request can have.
+    async fn idle(&self, ticket: &Ticket, entered: Instant) -> Option<(Connection, Rest)> {
         let endpoint = ticket.endpoint();
-        while !fresh {
+        loop {
             let worker = self.exchange.origin.worker;
-            let Some((connection, rest)) = endpoint.take_idle(worker, self.kind, self.replayable, entered) else {
-                break;
-            };
-            if !self.replayable && rest.lasted(entered) >= RESTED {
-                // Whatever has come for it by now is heard of when the runtime has asked for events.
-                tokio::task::yield_now().await;
-                if !connection.is_ready() {
-                    endpoint.found_closed(rest, clock::now());
-                    continue;
-                }
+            let (connection, rest) = endpoint.take_idle(worker, self.kind, self.replayable, entered)?;
+            if self.replayable || rest.lasted(entered) < RESTED {
+                return Some((connection, rest));
             }
-            return Ok(match self.kind {
-                Kind::Plain => (connection, Some(rest)),
-                Kind::Any => (Box::pin(connection.for_any(endpoint)).await?, Some(rest)),
-            });
+            // Whatever has come for it by now is heard of when the runtime has asked for events.
+            tokio::task::yield_now().await;
+            if connection.is_ready() {
+                return Some((connection, rest));
+            }
+            endpoint.found_closed(rest, clock::now());
         }
-        Box::pin(self.connect(ticket, entered)).await.map(|connection| (connection, None))
     }
 
     async fn connect(&self, ticket: &Ticket, entered: Instant) -> Result<Connection, ConnectError> {

@@ -10,6 +10,7 @@ use tokio::task::AbortHandle;
 
 use super::connection::{Connection, Kind};
 use super::keep_alive::KeepAlive;
+use super::standing::Standing;
 use super::wire::{Line, Lines};
 use crate::base::tasks::Group;
 
@@ -23,6 +24,7 @@ pub struct Endpoint {
     in_flight: AtomicUsize,
     requests: AtomicU64,
     retired: AtomicBool,
+    standing: Standing,
     /// Idle connections, most recently used last, one list per worker: a connection never changes its worker.
     idle: Box<[Mutex<Vec<Idle>>]>,
     /// For how long they are of use.
@@ -64,6 +66,7 @@ impl Endpoint {
             in_flight: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
             retired: AtomicBool::new(false),
+            standing: Standing::default(),
             idle: (0..workers.max(1)).map(|_| Mutex::default()).collect(),
             keep_alive: KeepAlive::default(),
             open: Group::default(),
@@ -84,6 +87,16 @@ impl Endpoint {
     /// Whether the address has left the answer.
     pub fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Acquire)
+    }
+
+    /// Whether the next request may go there.
+    pub fn is_eligible(&self) -> bool {
+        self.standing.admits(|| self.requests())
+    }
+
+    /// What it is worth.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     /// Open connections and tunnels, and how many of them are idle.
@@ -114,13 +127,13 @@ impl Endpoint {
         Some((connection, rest))
     }
 
-    /// Keeps a connection that is idle from `now` on for this worker's next request, unless the address has left or there
+    /// Keeps a connection that is idle from `now` on for this worker's next request, unless the address gets none or there
     /// are `most` already.
     pub fn keep_idle(&self, worker: usize, connection: Connection, most: usize, now: Instant) {
         let Some(slot) = self.idle.get(worker) else { return };
         let mut idle = lock(slot);
-        // Looked at under the lock: `retire` raises the flag before it empties the lists.
-        if !self.is_retired() && idle.len() < most {
+        // Looked at under the lock: whoever raises a flag does so before the lists are emptied.
+        if !self.is_retired() && !self.standing.is_closed() && idle.len() < most {
             idle.push(Idle { connection, rest: Rest { since: now, seen: now } });
         }
     }
@@ -156,6 +169,11 @@ impl Endpoint {
     /// The address has left: no connection is kept any more, and the idle ones close at once.
     pub fn retire(&self) {
         self.retired.store(true, Ordering::Release);
+        self.close_idle();
+    }
+
+    /// Closes what is idle.
+    pub fn close_idle(&self) {
         for slot in &self.idle {
             lock(slot).clear();
         }

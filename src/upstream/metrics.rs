@@ -70,6 +70,7 @@ pub struct UpstreamMetrics {
     retries: [Counter; RETRIES.len()],
     skipped: [Counter; SKIPPED.len()],
     duration: Arc<Histogram>,
+    ejections: Counter,
 }
 
 impl std::fmt::Debug for UpstreamMetrics {
@@ -86,6 +87,7 @@ impl UpstreamMetrics {
             retries: RETRIES.map(|reason| recorder.counter(names::UPSTREAM_RETRIES, &[upstream, reason])),
             skipped: SKIPPED.map(|reason| recorder.counter(names::UPSTREAM_RETRIES_SKIPPED, &[upstream, reason])),
             duration: recorder.histogram(names::UPSTREAM_DURATION, &[upstream]),
+            ejections: recorder.counter(names::UPSTREAM_EJECTIONS, &[upstream]),
         }
     }
 
@@ -103,6 +105,11 @@ impl UpstreamMetrics {
             Outcome::Canceled => 9,
         };
         self.outcomes[index].increment(1);
+    }
+
+    /// An address was ejected.
+    pub fn ejected(&self) {
+        self.ejections.increment(1);
     }
 
     /// Another try follows.

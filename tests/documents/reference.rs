@@ -20,6 +20,7 @@ const FORMATS: &[(&str, &str)] = &[
     ("method", "method"),
     ("name-server", "`ip` or `ip:port`"),
     ("network", "`ip/bits`"),
+    ("path-and-query", "path"),
     ("path-prefix", "path"),
     ("retry-condition", "`connect`, `reset`, `timeout` or a status"),
     ("rewrite", "path"),

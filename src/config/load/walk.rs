@@ -126,7 +126,10 @@ fn form(text: &str, shape: Shape) -> Result<(), Fault> {
 
 /// Whether a number is within bounds. Where the schema wants a size, a bare number is a number of bytes.
 fn bounds(number: Num, shape: Shape) -> Result<(), Fault> {
-    let Some(number) = integer(number) else { return decimal_bounds(number, shape) };
+    if shape.takes("number") {
+        return decimal_bounds(number, shape);
+    }
+    let Some(number) = integer(number) else { return Ok(()) };
     if shape.takes("string") && number >= 0 {
         return form(&number.to_string(), shape);
     }
@@ -142,17 +145,18 @@ fn bounds(number: Num, shape: Shape) -> Result<(), Fault> {
     }
 }
 
-/// The same for a number with a fraction. What is not a number is within no bounds.
+/// The same for a number that need not be whole.
 fn decimal_bounds(number: Num, shape: Shape) -> Result<(), Fault> {
-    let (Some(number), Some(least), Some(most)) = (number.to_f64(), shape.number("minimum"), shape.number("maximum"))
-    else {
-        return Ok(());
-    };
-    #[allow(clippy::cast_precision_loss, reason = "bounds are small whole numbers")]
-    let within = (least as f64..=most as f64).contains(&number);
-    match within {
-        true => Ok(()),
-        false => Err(Fault::new(format!("{number} is out of bounds")).hint(format!("from {least} to {most}"))),
+    let number = number.to_f64().or_else(|| integer(number).map(|number| number as f64)).unwrap_or(f64::NAN);
+    match (shape.decimal("minimum"), shape.decimal("maximum")) {
+        _ if !number.is_finite() => Err(Fault::new(format!("{number} is not a number that can be used"))),
+        (Some(least), _) if number < least => {
+            Err(Fault::new(format!("{number} is too small")).hint(format!("the least is {least}")))
+        }
+        (_, Some(most)) if number > most => {
+            Err(Fault::new(format!("{number} is too large")).hint(format!("the most is {most}")))
+        }
+        _ => Ok(()),
     }
 }
 

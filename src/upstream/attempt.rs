@@ -1,5 +1,6 @@
 //! One try at one address: a connection to it, the request over that, and what came of it.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use super::Upstream;
@@ -105,8 +106,10 @@ impl Journey {
         let cutter = connection.cutter();
         let mut underway = Underway(Some((&self.upstream, ticket)));
         let added = self.added.as_ref().map(|added| (added, &*self.exchange));
-        let sent = connection.send(&mut self.request, added, Interim::of(&self.exchange));
-        let sent = limit.wait(self.exchange.busy.client(), sent).await;
+        let sent = {
+            let sending = pin!(connection.send(&mut self.request, added, Interim::of(&self.exchange)));
+            limit.wait(self.exchange.busy.client(), sending).await
+        };
         underway.0 = None;
         drop(underway);
         match sent {

@@ -197,7 +197,8 @@ impl Connection {
                 let response = answered.map_err(|failed| SendError::of(failed, self.used))?;
                 Ok(response.map(|()| Flow(From::Wire(wire))))
             }
-            Codec::Hyper(hyper) => hyper.send(request, interim, self.used).await,
+            // Boxed, since every request would make room for it: a kilobyte.
+            Codec::Hyper(hyper) => Box::pin(hyper.send(request, interim, self.used)).await,
         }
     }
 }

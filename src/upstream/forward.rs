@@ -59,7 +59,14 @@ impl Service<Request> for Forward {
 
     /// The one box of the stack: everything above is held by value. What is rare is boxed inside, to keep it small.
     fn call(&mut self, request: Request) -> Self::Future {
-        Box::pin(Journey::begin(self.upstream.clone(), &self.route, request).run())
+        let mut journey = Journey::begin(self.upstream.clone(), &self.route, request);
+        // The block uses the journey where it lies; a function would hold it twice.
+        Box::pin(async move {
+            match journey.send().await {
+                Ok((response, ticket)) => journey.respond(response, ticket),
+                Err(reject) => journey.fail(reject),
+            }
+        })
     }
 }
 
@@ -145,14 +152,12 @@ impl Journey {
         }
     }
 
-    async fn run(mut self) -> Outcome {
-        match self.send().await {
-            Ok((response, ticket)) => self.respond(response, ticket),
-            // The upstream's last word is worth more than ours.
-            Err(reject) => match self.aside.take() {
-                Some(aside) => Ok(self.relay(*aside)),
-                None => Err(self.refuse(reject)),
-            },
+    /// Nobody has answered properly.
+    fn fail(mut self, reject: Reject) -> Outcome {
+        // The upstream's last word is worth more than ours.
+        match self.aside.take() {
+            Some(aside) => Ok(self.relay(*aside)),
+            None => Err(self.refuse(reject)),
         }
     }
 

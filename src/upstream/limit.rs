@@ -2,7 +2,7 @@
 //! for, and no time is charged while the client is still sending: a slow upload is not a slow upstream.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -66,8 +66,7 @@ impl Limit {
     ///
     /// # Errors
     /// The limit that ran out.
-    pub async fn wait<T>(&self, client: &Client, work: impl Future<Output = T>) -> Result<T, Late> {
-        let mut work = pin!(work);
+    pub async fn wait<T>(&self, client: &Client, mut work: Pin<&mut impl Future<Output = T>>) -> Result<T, Late> {
         if client.is_timed() {
             let mut expecting = Expecting { client, set: false };
             return poll_fn(|cx| match work.as_mut().poll(cx) {

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::route::RouteSettings;
-pub use self::upstream::{AddressSettings, RetrySettings, UpstreamSettings, WeightedSettings};
+pub use self::upstream::{AddressSettings, CircuitSettings, RetrySettings, UpstreamSettings, WeightedSettings};
 use super::text::{AdminListen, NameServer, SecretText, Text};
 use super::{AccessTarget, AdminConfig, LogConfig, LogFormat, LogLevel, ServerConfig};
 use crate::base::units::{ByteRate, Size};

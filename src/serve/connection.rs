@@ -82,6 +82,7 @@ impl Service {
             limits: self.limits.clone(),
             alarm: Alarm::default(),
             due: None,
+            audited: clock::now(),
             leaving: false,
             ending: false,
         };
@@ -102,6 +103,8 @@ struct Watched {
     limits: Arc<Limits>,
     alarm: Alarm,
     due: Option<Instant>,
+    /// When the responses that an HTTP/2 client may leave unread were last looked through.
+    audited: Instant,
     /// It is to end as soon as that loses nothing.
     leaving: bool,
     /// The codec has been told to end.
@@ -133,7 +136,10 @@ impl Watched {
 
     /// When the connection has stood still for too long, as things are.
     fn limit(&self) -> Option<Instant> {
-        let stalled = self.client.stalled_since().zip(nonzero(self.limits.pace.idle)).map(|(since, idle)| since + idle);
+        let stalled = self.client.stalled().and_then(|stall| {
+            let left = self.limits.pace.patience(stall.taken, stall.before, Duration::ZERO)?;
+            Some(stall.since + left)
+        });
         let (phase, since) = self.client.phase();
         let own = match phase {
             Phase::Head => nonzero(self.limits.header_read_timeout).map(|timeout| since + timeout),
@@ -142,7 +148,14 @@ impl Watched {
         };
         let lingering = (self.leaving && !self.ending && phase != Phase::Busy).then_some(since + LINGER);
         let own = earlier(own, lingering);
-        earlier(stalled, own)
+        earlier(earlier(stalled, own), self.audit())
+    }
+
+    /// When the responses of a busy HTTP/2 connection are looked through next.
+    fn audit(&self) -> Option<Instant> {
+        let busy = self.client.is_multiplexed() && self.client.phase().0 == Phase::Busy;
+        let idle = nonzero(self.limits.pace.idle).filter(|_| busy)?;
+        Some(self.audited + idle)
     }
 
     /// Keeps the alarm set: brought forward at once, moved back only when it rings, so that a busy connection does not
@@ -166,7 +179,15 @@ impl Watched {
             self.alarm.set(again);
             return self.alarm.poll(cx);
         };
-        if limit > clock::now() {
+        let now = clock::now();
+        if limit > now {
+            return self.poll_alarm(cx);
+        }
+        if self.audit() == Some(limit) {
+            self.audited = now;
+            if let Some(then) = now.checked_sub(self.limits.pace.idle) {
+                self.client.debts().write_off_before(then);
+            }
             return self.poll_alarm(cx);
         }
         Poll::Ready(())

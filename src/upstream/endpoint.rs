@@ -5,8 +5,12 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::admission::Queue;
+use super::breaker::Pass;
 use super::connection::{Connection, Kind};
+use super::room::Room;
 use super::wire::{Line, Lines};
+use crate::base::seat::Seat;
 use crate::base::tasks::Group;
 
 /// An address and its state; lives as long as the address is in the answer, and as long as a request holds a ticket.
@@ -19,7 +23,10 @@ pub struct Endpoint {
     in_flight: AtomicUsize,
     requests: AtomicU64,
     retired: AtomicBool,
-    /// Idle connections, most recently used last, one list per worker: a connection never changes its worker.
+    /// How many connections and requests may be here.
+    pub room: Room,
+    /// Idle connections, most recently used last, one list per worker: a connection changes its worker only where no
+    /// other may be opened.
     idle: Box<[Mutex<Vec<Idle>>]>,
     /// What drives the open connections and tunnels that have a task.
     open: Group,
@@ -43,6 +50,7 @@ impl Endpoint {
             in_flight: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
             retired: AtomicBool::new(false),
+            room: Room::default(),
             idle: (0..workers.max(1)).map(|_| Mutex::default()).collect(),
             open: Group::default(),
             lines: Lines::default(),
@@ -72,17 +80,20 @@ impl Endpoint {
 
     /// The idle connection of this worker that was used last, is open, and has nothing left to do: one of this kind, or
     /// of another where there is none.
+    ///
+    /// Where there are as many connections as there may be, another worker's will do: it is driven from there, but it is
+    /// open, and a new one may not be.
     pub fn take_idle(&self, worker: usize, kind: Kind) -> Option<Connection> {
-        let mut idle = lock(self.idle.get(worker)?);
-        while idle.last().is_some_and(|last| !last.connection.is_open()) {
-            idle.pop();
+        let own = take_idle_of(self.idle.get(worker)?, kind);
+        if own.is_some() || !self.room.is_full() {
+            return own;
         }
-        let ready = |idle: &Idle| idle.connection.is_ready();
-        let ready = idle
-            .iter()
-            .rposition(|idle| idle.connection.kind() == kind && ready(idle))
-            .or_else(|| idle.iter().rposition(ready))?;
-        Some(idle.remove(ready).connection)
+        self.idle.iter().find_map(|slot| take_idle_of(slot, kind))
+    }
+
+    /// The right to open a connection; one that is idle is closed where there are too many.
+    pub async fn socket(&self) -> Seat {
+        self.room.socket(|| drop(self.idle.iter().find_map(|slot| lock(slot).pop()))).await
     }
 
     /// Keeps a connection for this worker's next request, unless the address has left or there are `most` already.
@@ -90,7 +101,7 @@ impl Endpoint {
         let Some(slot) = self.idle.get(worker) else { return };
         let mut idle = lock(slot);
         // Looked at under the lock: `retire` raises the flag before it empties the lists.
-        if !self.is_retired() && idle.len() < most {
+        if !self.is_retired() && idle.len() < most && !self.room.is_wanted() {
             idle.push(Idle { connection, sweeps: 0 });
         }
     }
@@ -130,31 +141,63 @@ impl Endpoint {
     }
 }
 
+fn take_idle_of(slot: &Mutex<Vec<Idle>>, kind: Kind) -> Option<Connection> {
+    let mut idle = lock(slot);
+    while idle.last().is_some_and(|last| !last.connection.is_open()) {
+        idle.pop();
+    }
+    let ready = |idle: &Idle| idle.connection.is_ready();
+    let ready = idle
+        .iter()
+        .rposition(|idle| idle.connection.kind() == kind && ready(idle))
+        .or_else(|| idle.iter().rposition(ready))?;
+    Some(idle.remove(ready).connection)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A request's place at an endpoint. Counts itself back when the response body ends or the client leaves.
 #[derive(Debug)]
-pub struct Ticket(Arc<Endpoint>);
+pub struct Ticket {
+    endpoint: Arc<Endpoint>,
+    /// Where the place is counted under `max_connections`: who waits for it.
+    queue: Option<Arc<Queue>>,
+    /// What the circuit breaker let it through as.
+    pub pass: Option<Pass>,
+}
 
 impl Ticket {
     /// Takes a place.
     pub fn take(endpoint: &Arc<Endpoint>) -> Self {
         endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
         endpoint.requests.fetch_add(1, Ordering::Relaxed);
-        Self(endpoint.clone())
+        Self { endpoint: endpoint.clone(), queue: None, pass: None }
+    }
+
+    /// Claims one of the `most` places that its address has; false where all are taken. When it is given back, those in
+    /// `queue` hear of it.
+    pub fn claim(&mut self, most: usize, queue: &Arc<Queue>) -> bool {
+        if self.queue.is_none() && self.endpoint.room.enter(most) {
+            self.queue = Some(queue.clone());
+        }
+        self.queue.is_some()
     }
 
     /// Where the place is.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.0
+        &self.endpoint
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(queue) = self.queue.take() {
+            self.endpoint.room.leave();
+            queue.serve();
+        }
     }
 }
 

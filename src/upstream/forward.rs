@@ -102,6 +102,7 @@ impl Journey {
     }
 
     async fn send(&mut self) -> Result<(http::Response<Flow>, Ticket), Reject> {
+        self.upstream.enter(&mut self.exchange)?;
         loop {
             let ticket = match self.upstream.pick(&self.failed) {
                 Some(ticket) => ticket,
@@ -149,7 +150,10 @@ impl Journey {
 
     /// Nothing was sent, so any method may go elsewhere; unless there is nowhere else, or it was tried often enough.
     fn next_address(&mut self, ticket: &Ticket, error: ConnectError) -> Result<(), Reject> {
-        self.upstream.tried(ticket.endpoint(), Came::Connect, None);
+        if error.is_ours() {
+            return Err(self.upstream.overloaded(error));
+        }
+        self.upstream.tried(ticket, Came::Connect, None);
         self.failed.push(ticket.endpoint().address);
         let attempts = usize::try_from(self.upstream.policy.retry_attempts).unwrap_or(usize::MAX);
         let late = self.exchange.deadline.is_some_and(|due| due <= clock::now());
@@ -189,18 +193,18 @@ impl Journey {
         match sent {
             Ok(Ok(mut response)) => {
                 if let Err(reject) = answer::clean(&mut response) {
-                    self.upstream.tried(ticket.endpoint(), Came::Protocol, None);
+                    self.upstream.tried(ticket, Came::Protocol, None);
                     return Err(Failure::Final(reject));
                 }
                 let now = clock::now();
                 self.exchange.upstream.time = Some(now.saturating_duration_since(self.began));
                 let took = now.saturating_duration_since(began);
-                self.upstream.tried(ticket.endpoint(), Came::Status(response.status().as_u16()), Some(took));
+                self.upstream.tried(ticket, Came::Status(response.status().as_u16()), Some(took));
                 Ok(response)
             }
             Ok(Err(error)) => Err(self.judge(ticket, error, spare, fresh)),
             Err(late) => {
-                self.upstream.tried(ticket.endpoint(), Came::Timeout, None);
+                self.upstream.tried(ticket, Came::Timeout, None);
                 Err(Failure::Final(late.reject()))
             }
         }
@@ -209,7 +213,7 @@ impl Journey {
     /// What a failed send means: whose fault it is, and whether the request may go out again.
     fn judge(&mut self, ticket: &Ticket, error: SendError, spare: Option<Spare>, fresh: bool) -> Failure {
         let metrics = &self.upstream.metrics;
-        let ended = |came| self.upstream.tried(ticket.endpoint(), came, None);
+        let ended = |came| self.upstream.tried(ticket, came, None);
         if let Some(reject) = self.client_fault() {
             ended(Came::Canceled);
             return Failure::Final(reject);
@@ -252,7 +256,8 @@ impl Journey {
         if agreed {
             return match self.asked.take() {
                 Some(asked) if upgrade::agrees(&asked, &response) => {
-                    let head = upgrade::tunnel(asked, response, ticket, &mut self.exchange);
+                    let idle = self.upstream.policy.idle_timeout;
+                    let head = upgrade::tunnel(asked, response, ticket, &mut self.exchange, idle);
                     Ok(Response { head, body: ResponseBody::Empty, exchange: self.exchange })
                 }
                 _ => Err(self.refuse(Reject::new(Reason::UpstreamProtocol, "the upstream switched protocols unasked"))),
@@ -278,7 +283,7 @@ struct Underway<'a>(Option<(&'a Upstream, &'a Ticket)>);
 impl Drop for Underway<'_> {
     fn drop(&mut self) {
         if let Some((upstream, ticket)) = self.0 {
-            upstream.tried(ticket.endpoint(), Came::Canceled, None);
+            upstream.tried(ticket, Came::Canceled, None);
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Floor 2: from an upstream's name to a response. Knows nothing of routes or layers.
 
+pub mod admission;
 pub mod answer;
 pub mod answers;
 pub mod balance;
+pub mod breaker;
+pub mod circuit;
 pub mod connection;
 pub mod endpoint;
 pub mod forward;
@@ -13,6 +16,7 @@ pub mod metrics;
 pub mod policy;
 pub mod resolve;
 pub mod rewrite;
+pub mod room;
 pub mod status;
 mod swarm;
 pub mod upgrade;
@@ -28,10 +32,13 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::base::reject::{Reason, Reject};
+use crate::base::seat::Seats;
 use crate::base::tasks::{self, Task};
 use crate::telemetry::names;
 use crate::telemetry::recorder::Recorder;
+use admission::Queue;
 use balance::{Balancer, Endpoints};
+use breaker::Breaker;
 use endpoint::{Endpoint, Ticket};
 use lookup::Lookup;
 use metrics::{Outcome, UpstreamMetrics};
@@ -67,6 +74,11 @@ pub struct Upstream {
     /// Addresses that have left and still have something to finish.
     draining: Mutex<Vec<Arc<Endpoint>>>,
     balancer: Balancer,
+    /// Requests in flight, counted under `max_in_flight`.
+    in_flight: Arc<Seats>,
+    /// Requests that wait for a place under `max_connections`.
+    queue: Arc<Queue>,
+    breaker: Arc<Breaker>,
     metrics: UpstreamMetrics,
     workers: usize,
     idle_per_worker: usize,
@@ -88,6 +100,9 @@ impl Upstream {
             endpoints: ArcSwap::default(),
             draining: Mutex::default(),
             balancer: Balancer::new(policy.balance),
+            in_flight: Arc::default(),
+            queue: Arc::default(),
+            breaker: Arc::default(),
             metrics: UpstreamMetrics::new(&policy.name, &tools.recorder),
             workers,
             idle_per_worker: policy.max_idle.div_ceil(workers),
@@ -98,6 +113,7 @@ impl Upstream {
             sweeping: OnceLock::new(),
             policy: policy.clone(),
         });
+        upstream.queue.belongs_to(&upstream);
         let _entered = tools.control.enter();
         match &policy.discovery {
             Discovery::Addresses(addresses) => upstream.replace(addresses),
@@ -116,6 +132,7 @@ impl Upstream {
         let old = self.endpoints.load_full();
         let new = Arc::new(old.updated(addresses, self.workers));
         self.endpoints.store(new.clone());
+        self.apply_limits();
         self.answered.send_replace(true);
         for gone in old.missing_in(&new) {
             gone.retire();
@@ -135,10 +152,18 @@ impl Upstream {
 
     /// A place at an address that is not one of `failed`.
     fn pick(&self, failed: &[SocketAddr]) -> Option<Ticket> {
+        let pass = self.passes()?;
+        let mut ticket = self.take_place(failed)?;
+        ticket.pass = pass;
+        Some(ticket)
+    }
+
+    /// An address that is not one of `failed`, whether or not it has room.
+    fn choose(&self, failed: &[SocketAddr]) -> Option<Ticket> {
         self.balancer.pick(&self.endpoints.load(), failed, fastrand::u64(..))
     }
 
-    /// The same when there is none yet: waits, within the deadline, for the name's first answer.
+    /// The same when there is none yet: waits, within the deadline, for the name's first answer, and for room.
     async fn pick_later(&self, failed: &[SocketAddr], deadline: Option<Instant>) -> Result<Ticket, Reject> {
         let mut answered = self.answered.subscribe();
         let first_answer = answered.wait_for(|answered| *answered);
@@ -146,11 +171,13 @@ impl Upstream {
             Some(due) => drop(tokio::time::timeout_at(due.into(), first_answer).await),
             None => drop(first_answer.await),
         }
-        self.pick(failed).ok_or_else(|| {
-            Reject::new(Reason::NoEndpoints, "there is no address to send this request to")
-                .because(format!("upstream {} has no address", self.name))
-                .retry_after(self.retry_after)
-        })
+        self.admit(failed, deadline).await
+    }
+
+    fn nowhere(&self) -> Reject {
+        Reject::new(Reason::NoEndpoints, "there is no address to send this request to")
+            .because(format!("upstream {} has no address", self.name))
+            .retry_after(self.retry_after)
     }
 
     /// Whether there is an address that is not one of `failed`.
@@ -160,8 +187,11 @@ impl Upstream {
 
     /// Hears how each try at an address ended, after this time to the response head where one came: the one place that
     /// draws conclusions from it.
-    fn tried(&self, _endpoint: &Arc<Endpoint>, outcome: Outcome, took: Option<Duration>) {
+    fn tried(&self, ticket: &Ticket, outcome: Outcome, took: Option<Duration>) {
         self.metrics.ended(outcome, took);
+        if let (Some(circuit), Some(pass)) = (&self.policy.circuit, &ticket.pass) {
+            self.breaker.hear(circuit, &self.name, pass, outcome);
+        }
         if outcome == Outcome::Connect {
             // The name may have changed.
             self.ask_now();

@@ -7,7 +7,7 @@ use crate::config::file::{AddressSettings, ConfigFile, UpstreamSettings};
 use crate::config::findings::Findings;
 use crate::config::key::KeyPath;
 use crate::config::text::Fault;
-use crate::upstream::policy::{Discovery, UpstreamPolicy, WeightedAddress};
+use crate::upstream::policy::{CircuitPolicy, Discovery, UpstreamPolicy, WeightedAddress};
 
 /// The upstreams by name.
 pub(super) type Upstreams = BTreeMap<String, Arc<UpstreamPolicy>>;
@@ -17,6 +17,7 @@ pub(super) fn upstreams(file: &ConfigFile, findings: &mut Findings) -> Upstreams
     let mut checked = Upstreams::new();
     for (name, settings) in &file.upstreams {
         let path = KeyPath::dotted("upstreams").key(name);
+        circuit(settings, &path, findings);
         if let Some(discovery) = discovery(settings, &path, findings) {
             checked.insert(name.clone(), Arc::new(policy(name, discovery, settings)));
         }
@@ -41,6 +42,17 @@ fn discovery(settings: &UpstreamSettings, path: &KeyPath, findings: &mut Finding
             }
             None
         }
+    }
+}
+
+/// A share is above 0, or the first try would open the circuit, whatever came of it.
+fn circuit(settings: &UpstreamSettings, path: &KeyPath, findings: &mut Findings) {
+    let Some(circuit) = &settings.circuit else { return };
+    let rate = circuit.failure_rate;
+    if !(rate > 0.0 && rate <= 1.0) {
+        let fault =
+            Fault::new(format!("{rate} is no share of failures")).hint("write it like `0.5`: above 0, at most 1");
+        findings.value(&path.key("circuit").key("failure_rate"), fault);
     }
 }
 
@@ -73,5 +85,13 @@ fn policy(name: &str, discovery: Discovery, settings: &UpstreamSettings) -> Upst
         drain_timeout: settings.drain_timeout.0,
         host_header: settings.host_header.0.clone(),
         retry_attempts: settings.retry.attempts,
+        max_connections: settings.max_connections,
+        max_in_flight: settings.max_in_flight,
+        circuit: settings.circuit.as_ref().map(|circuit| CircuitPolicy {
+            failure_rate: circuit.failure_rate,
+            window: circuit.window.0,
+            min_requests: circuit.min_requests,
+            open_for: circuit.open_for.0,
+        }),
     }
 }

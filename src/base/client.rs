@@ -32,6 +32,12 @@ pub struct Client {
     /// Milliseconds that it was stalled before, and bytes that it took, since its last request where it has one at a time.
     waited: AtomicU64,
     taken: AtomicU64,
+    /// Whether somebody keeps the time of what is awaited for the client.
+    timed: AtomicBool,
+    /// Milliseconds from `opened` to when the answer that is awaited is late; `NOT_ASKED` when none is.
+    expected: AtomicU64,
+    /// That time has come.
+    rung: AtomicBool,
     /// Why the codec refused a head of its own accord.
     refused: OnceLock<Reason>,
     debts: Debts,
@@ -81,6 +87,9 @@ impl Client {
             stalled: AtomicU64::new(0),
             waited: AtomicU64::new(0),
             taken: AtomicU64::new(0),
+            timed: AtomicBool::new(false),
+            expected: AtomicU64::new(NOT_ASKED),
+            rung: AtomicBool::new(false),
             refused: OnceLock::new(),
             debts: Debts::default(),
             interim: Mutex::default(),
@@ -161,6 +170,40 @@ impl Client {
     /// What an HTTP/2 client has asked for and not taken.
     pub fn debts(&self) -> &Debts {
         &self.debts
+    }
+
+    /// Somebody will look at [`Self::expected_by`], and ring.
+    pub fn keep_time(&self) {
+        self.timed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the one request that may be in flight is told when it is late: it then needs no timer of its own, which
+    /// would cost 900 instructions to set up and take down.
+    pub fn is_timed(&self) -> bool {
+        self.timed.load(Ordering::Relaxed) && !self.is_multiplexed()
+    }
+
+    /// The answer that is awaited is late from then on. The task of the connection looks at this after each poll.
+    pub fn expect_by(&self, due: Option<Instant>) {
+        // Rounded up: never rung too early.
+        self.expected.store(due.map_or(NOT_ASKED, |due| self.millis(due) + 1), Ordering::Relaxed);
+    }
+
+    /// When the answer that is awaited is late.
+    pub fn expected_by(&self) -> Option<Instant> {
+        Some(self.expected.load(Ordering::Relaxed)).filter(|&millis| millis != NOT_ASKED).map(|millis| self.at(millis))
+    }
+
+    /// Says that the awaited answer is late; false where none is awaited.
+    pub fn ring(&self) -> bool {
+        let expected = self.expected.swap(NOT_ASKED, Ordering::Relaxed) != NOT_ASKED;
+        self.rung.store(expected, Ordering::Relaxed);
+        expected
+    }
+
+    /// Whether it has rung since this was last asked.
+    pub fn has_rung(&self) -> bool {
+        self.rung.load(Ordering::Relaxed) && self.rung.swap(false, Ordering::Relaxed)
     }
 
     /// Whether the codec may be answering of its own accord: it speaks HTTP/1, and no request is in flight.

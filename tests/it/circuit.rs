@@ -44,7 +44,7 @@ async fn circuit(gate: &Gate) -> Value {
 async fn what_fails_too_often_is_refused_and_tried_again_later() {
     for mood_of_failure in [1, 3] {
         let (backend, mood) = moody().await;
-        let gate = gate(&backend, "[upstreams.app.circuit]\nmin_requests = 4\nopen_for = \"1500ms\"\n");
+        let gate = gate(&backend, "[upstreams.app.circuit]\nmin_requests = 4\nopen_for = \"3s\"\n");
         let mut client = Client::connect(gate.address()).await;
         for _ in 0..4 {
             assert_eq!(client.get("/").await.status(), 200);
@@ -56,18 +56,18 @@ async fn what_fails_too_often_is_refused_and_tried_again_later() {
             assert!(client.get("/").await.status() >= 502);
         }
         let asked = backend.seen().len();
-        for _ in 0..50 {
+        for _ in 0..20 {
             let refused = client.get("/").await;
             assert_eq!(refused.refusal(), (503, "circuit_open".into()));
             let seconds: u32 = refused.head.get("retry-after").unwrap().parse().unwrap();
-            assert!((1..=2).contains(&seconds), "{seconds}");
+            assert!((1..=3).contains(&seconds), "{seconds}");
         }
         assert_eq!(backend.seen().len(), asked, "it is left alone");
         let status = circuit(&gate).await;
         assert_eq!(status["state"], "open", "{status}");
-        assert!((0.0..=1.5).contains(&status["open_for_seconds"].as_f64().unwrap()), "{status}");
+        assert!((0.0..=3.0).contains(&status["open_for_seconds"].as_f64().unwrap()), "{status}");
         gate.counted("tollgate_upstream_circuit_state{upstream=\"app\"} 2").await;
-        gate.counted("tollgate_refusals_total{route=\"app\",code=\"circuit_open\",mode=\"enforce\"} 50").await;
+        gate.counted("tollgate_refusals_total{route=\"app\",code=\"circuit_open\",mode=\"enforce\"} 20").await;
         mood.store(0, Ordering::SeqCst);
         eventually_async("requests pass again", async || client.get("/").await.status() == 200).await;
         for _ in 0..20 {
@@ -92,8 +92,8 @@ async fn while_it_still_fails_only_a_few_find_out() {
     })
     .await;
     // Two that open it, then one in each pause of 150 ms.
-    let asked = backend.seen().len();
-    assert!((3..=2 + 1 + 1000 / 150).contains(&asked), "{asked} were sent");
+    let (asked, passed) = (backend.seen().len(), began.elapsed());
+    assert!((3..=3 + usize::try_from(passed.as_millis() / 150).unwrap()).contains(&asked), "{asked} were sent");
     assert!(refused > asked, "{refused} were refused, {asked} sent");
 }
 

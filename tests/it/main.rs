@@ -25,6 +25,7 @@ mod overload;
 mod pages;
 mod paths;
 mod replacing;
+mod resting;
 mod routing;
 mod slow_clients;
 mod stopping;

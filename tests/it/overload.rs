@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use tokio::sync::Notify;
+use tokio::sync::Semaphore;
 use tollgate::base::clock;
 
 use crate::support::log::Log;
@@ -16,14 +16,14 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: gate\r\n\r\n";
 /// A backend that answers when it is told to, and knows how many wait at a time.
 struct Held {
     backend: Backend,
-    go: Arc<Notify>,
+    go: Arc<Semaphore>,
     inside: Arc<AtomicUsize>,
 }
 
 impl Held {
     /// Sends the head at once and the rest on the word, or nothing before.
     async fn start(at_once: &'static str, then: &'static str) -> Self {
-        let (go, inside) = (Arc::<Notify>::default(), Arc::<AtomicUsize>::default());
+        let (go, inside) = (Arc::new(Semaphore::new(0)), Arc::<AtomicUsize>::default());
         let (told, count) = (go.clone(), inside.clone());
         let backend = Backend::start(move |mut peer: Peer| {
             let (go, inside) = (told.clone(), count.clone());
@@ -32,7 +32,7 @@ impl Held {
                     inside.fetch_add(1, Ordering::SeqCst);
                     peer.send(at_once).await;
                     tokio::select! {
-                        () = go.notified() => {}
+                        permit = go.acquire() => permit.unwrap().forget(),
                         _ = peer.ended() => {
                             inside.fetch_sub(1, Ordering::SeqCst);
                             return;
@@ -77,14 +77,14 @@ async fn one_too_many_is_refused_until_another_is_over() {
         }
         is_refused(&gate).await;
         assert_eq!(held.inside.load(Ordering::SeqCst), 3);
-        held.go.notify_waiters();
+        held.go.add_permits(3);
         for client in &mut clients {
             assert_eq!(client.answer().await.unwrap().text(), "ok");
         }
         let mut again = Client::connect(gate.address()).await;
         again.send(GET).await;
         held.holds(1).await;
-        held.go.notify_one();
+        held.go.add_permits(1);
         assert_eq!(again.answer().await.unwrap().text(), "ok");
         gate.counted("tollgate_refusals_total{route=\"app\",code=\"overloaded\",mode=\"enforce\"} 1").await;
         gate.counted("tollgate_requests_in_flight{route=\"app\"} 0").await;
@@ -100,7 +100,7 @@ async fn a_place_is_held_until_the_body_ends_or_the_client_leaves() {
         let head = client.head().await.unwrap();
         is_refused(&gate).await;
         held.holds(1).await;
-        held.go.notify_one();
+        held.go.add_permits(1);
         assert_eq!(client.content(&head, false).await.unwrap().bytes, b"half");
         let mut leaving = Client::connect(gate.address()).await;
         eventually_async("the place is free", async || {

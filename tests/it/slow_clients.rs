@@ -234,29 +234,34 @@ async fn streams_whose_client_does_not_read_are_given_up_one_by_one() {
     let backend = endless(&open).await;
     let gate = gate(&backend, "body_idle_timeout = \"700ms\"");
     let address = gate.address();
-    let reading = tokio::task::spawn_blocking(move || {
+    let head = |path: &[u8]| {
+        block(&[(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", path)])
+    };
+    let mut frames = tokio::task::spawn_blocking(move || {
         let mut frames = Frames::connect(address);
         // SETTINGS_INITIAL_WINDOW_SIZE: nothing may be sent before the client says so.
         frames.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]));
-        let head = |path: &[u8]| {
-            block(&[(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", path)])
-        };
         for number in 0..40 {
             frames.send(&frame(HEADERS, END_HEADERS | END_STREAM, 2 * number + 1, &head(b"/")));
         }
-        let mut reset = 0;
-        while reset < 1 {
-            reset += usize::from(frames.next().expect("the connection lives").kind == RST_STREAM);
-        }
-        // The connection is as good as before.
-        frames.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1001, &head(b"/short")));
-        frames.send(&frame(WINDOW_UPDATE, 0, 1001, &1000u32.to_be_bytes()));
-        frames.finish(1001)
-    });
+        frames
+    })
+    .await
+    .unwrap();
     eventually("all are under way", || open.load(Ordering::SeqCst) == 40).await;
     eventually("the backend is left alone", || open.load(Ordering::SeqCst) == 0).await;
     nothing_is_left(&gate).await;
-    drop(reading);
+    let later = tokio::task::spawn_blocking(move || {
+        let window = 1000u32.to_be_bytes();
+        frames.send(&frame(WINDOW_UPDATE, 0, 1, &window));
+        let gone = |frame: &Frame| frame.kind == RST_STREAM && frame.stream == 1;
+        while !gone(&frames.next().expect("it hears that the answer is gone")) {}
+        // The connection is as good as before.
+        frames.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1001, &head(b"/short")));
+        frames.send(&frame(WINDOW_UPDATE, 0, 1001, &window));
+        frames.finish(1001)
+    });
+    assert_eq!(later.await.unwrap(), Some(200));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,7 +27,8 @@ pub struct UpstreamSettings {
     pub connect_timeout: Text<Duration>,
     /// Time to the response head, per try. "0s" means no limit of its own.
     pub response_timeout: Text<Duration>,
-    /// Time between two reads of a response body; event streams and upgraded connections are exempt. "0s" means none.
+    /// Time between two reads of a response body; event streams are exempt, and upgraded connections until one side has
+    /// closed. "0s" means none.
     pub idle_timeout: Text<Duration>,
     /// How long an idle connection is kept.
     pub keep_alive: Text<Duration>,

@@ -32,6 +32,8 @@ pub struct Client {
     /// Milliseconds that it was stalled before, and bytes that it took, since its last request where it has one at a time.
     waited: AtomicU64,
     taken: AtomicU64,
+    /// Nothing more is sent, not even what the system has taken already.
+    given_up: AtomicBool,
     /// Whether somebody keeps the time of what is awaited for the client.
     timed: AtomicBool,
     /// Milliseconds from `opened` to when the answer that is awaited is late; `NOT_ASKED` when none is.
@@ -87,6 +89,7 @@ impl Client {
             stalled: AtomicU64::new(0),
             waited: AtomicU64::new(0),
             taken: AtomicU64::new(0),
+            given_up: AtomicBool::new(false),
             timed: AtomicBool::new(false),
             expected: AtomicU64::new(NOT_ASKED),
             rung: AtomicBool::new(false),
@@ -165,6 +168,16 @@ impl Client {
             before: Duration::from_millis(self.waited.load(Ordering::Relaxed)),
             taken: self.taken.load(Ordering::Relaxed),
         })
+    }
+
+    /// Ends the connection without what the client has not taken: the system would keep it for minutes.
+    pub fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the connection is to be reset.
+    pub fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
     }
 
     /// What an HTTP/2 client has asked for and not taken.

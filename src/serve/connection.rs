@@ -215,6 +215,9 @@ impl Future for Watched {
             if this.may_leave() || this.client.phase().0 == Phase::Idle && !this.ending {
                 return this.end_soon(cx);
             }
+            if this.client.stalled().is_some() {
+                this.client.give_up();
+            }
             return Poll::Ready(());
         }
     }

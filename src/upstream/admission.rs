@@ -83,22 +83,51 @@ impl Queue {
     }
 
     /// Joins the queue, unless there are as many as may wait.
-    fn join(&self, failed: &[SocketAddr], most: usize) -> Option<oneshot::Receiver<Ticket>> {
+    fn join(&self, failed: &[SocketAddr], most: usize) -> Option<Wait<'_>> {
         let mut waiting = self.lock();
-        if waiting.len() >= most {
-            waiting.retain(|one| !one.place.is_closed());
-        }
         let joined = (waiting.len() < most).then(|| {
             let (place, taken) = oneshot::channel();
             waiting.push_back(Waiting { failed: failed.to_vec(), place });
-            taken
+            Wait { taken: Some(taken), queue: self }
         });
         self.length.store(waiting.len(), Ordering::SeqCst);
         joined
     }
 
+    /// Forgets those who do not wait any more.
+    fn tidy(&self) {
+        let mut waiting = self.lock();
+        waiting.retain(|one| !one.place.is_closed());
+        self.length.store(waiting.len(), Ordering::SeqCst);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The other end of one that waits; leaves the queue when it is dropped.
+struct Wait<'a> {
+    taken: Option<oneshot::Receiver<Ticket>>,
+    queue: &'a Queue,
+}
+
+impl Wait<'_> {
+    /// Waits for a place until then.
+    async fn until(&mut self, due: Instant) -> Option<Ticket> {
+        let ticket = tokio::time::timeout_at(due.into(), self.taken.as_mut()?).await.ok()?.ok()?;
+        self.taken = None;
+        Some(ticket)
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if let Some(taken) = self.taken.take() {
+            // With a place that came too late.
+            drop(taken);
+            self.queue.tidy();
+        }
     }
 }
 
@@ -148,15 +177,13 @@ impl Upstream {
         let most = self.policy.max_connections.saturating_mul(self.endpoints.load().len());
         let too_many =
             || self.overloaded("every address has as many connections as allowed, and as many requests wait");
-        let taken = self.queue.join(failed, most).ok_or_else(too_many)?;
+        let mut wait = self.queue.join(failed, most).ok_or_else(too_many)?;
         // A place may have been given back before there was anybody to give it to.
         self.queue.serve();
         let due = clock::now() + self.policy.connect_timeout;
         let due = deadline.map_or(due, |deadline| deadline.min(due));
-        match tokio::time::timeout_at(due.into(), taken).await {
-            Ok(Ok(ticket)) => Ok(ticket),
-            _ => Err(self.overloaded("every address had as many connections as allowed for too long")),
-        }
+        let late = || self.overloaded("every address had as many connections as allowed for too long");
+        wait.until(due).await.ok_or_else(late)
     }
 
     /// A place at an address that is not one of `failed` and has one.

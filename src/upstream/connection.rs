@@ -207,6 +207,9 @@ impl Hyper {
     ) -> Result<Response<Flow>, SendError> {
         // This task is the client's connection, which is what has to write an interim response.
         let client = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        if !self.sender.is_ready() && self.sender.ready().await.is_err() {
+            return Err(SendError::Unsent);
+        }
         let Some(mut request) = place.take() else { return Err(SendError::Unsent) };
         interim.attach(&mut request, client);
         self.heard.store(false, Ordering::Relaxed);

@@ -88,7 +88,9 @@ impl Endpoint {
         if own.is_some() || !self.room.is_full() {
             return own;
         }
-        self.idle.iter().find_map(|slot| take_idle_of(slot, kind))
+        let ready = self.idle.iter().find_map(|slot| take_idle_of(slot, kind));
+        // One that is about to be ready is waited for when it is used.
+        ready.or_else(|| self.idle.iter().find_map(|slot| lock(slot).pop()).map(|idle| idle.connection))
     }
 
     /// The right to open a connection; one that is idle is closed where there are too many.

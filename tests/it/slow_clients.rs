@@ -1,20 +1,27 @@
 //! Clients that take their time, thousands of them: with their heads, with their bodies, with what they were answered; and
 //! clients that leave in the middle. Each ends by a limit on the whole, since none of them ever stands still for long.
 
+use std::convert::Infallible;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
+use http_body::Body;
+use tokio::time::Interval;
 use tollgate::base::clock;
 
+use crate::support::client::text;
 use crate::support::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, HEADERS, RST_STREAM, SETTINGS, block, frame,
+    CONTINUATION, END_HEADERS, END_STREAM, Frame, Frames, HEADERS, RST_STREAM, SETTINGS, block, frame,
 };
 use crate::support::scrape::scrape;
-use crate::support::{Backend, Client, Gate, OK, Peer, eventually, eventually_async, get};
+use crate::support::{Backend, Client, Client2, Gate, OK, Peer, eventually, eventually_async, get};
 
 const WINDOW_UPDATE: u8 = 8;
 
@@ -125,11 +132,7 @@ async fn bodies_that_come_byte_by_byte_end_by_their_rate() {
         peer.request().await;
     })
     .await;
-    let gate = Arc::new(gate(&backend, "body_idle_timeout = \"60s\"\nmin_body_rate = \"1KiB/s\""));
-    let streams = tokio::task::spawn_blocking({
-        let address = gate.address();
-        move || dripping_streams(address)
-    });
+    let gate = gate(&backend, "body_idle_timeout = \"60s\"\nmin_body_rate = \"1KiB/s\"");
     let one = async |_| {
         let mut client = Client::connect(gate.address()).await;
         client.send("POST / HTTP/1.1\r\nHost: gate\r\nContent-Length: 100000\r\n\r\n").await;
@@ -142,43 +145,41 @@ async fn bodies_that_come_byte_by_byte_end_by_their_rate() {
             }
         }
     };
-    let refusals = join_all((0..many(500, 4)).map(one)).await;
+    let streams = join_all((0..2).map(|_| dripping_streams(gate.address())));
+    let (refusals, streams) = tokio::join!(join_all((0..many(500, 4)).map(one)), streams);
     assert!(refusals.iter().all(|refusal| *refusal == (408, "body_timeout".to_owned())), "{refusals:?}");
-    assert!(streams.await.unwrap().iter().all(|status| *status == Some(408)));
+    let refused = |(status, body): &(u16, String)| *status == 408 && body.contains("\"body_timeout\"");
+    assert!(streams.iter().flatten().all(refused), "{streams:?}");
     nothing_is_left(&gate).await;
 }
 
-/// Fifty streams on one connection, each with a body that drips, and the status of each.
-fn dripping_streams(gate: SocketAddr) -> Vec<Option<u16>> {
-    let mut frames = Frames::connect(gate);
-    let head = block(&[(b":method", b"POST"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", b"/x")]);
-    let ids: Vec<u32> = (0..50).map(|number| 2 * number + 1).collect();
-    for id in &ids {
-        assert!(frames.send(&frame(HEADERS, END_HEADERS, *id, &head)));
+/// A body of which a byte comes now and then.
+struct Drip(Interval);
+
+impl Body for Drip {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        self.0.poll_tick(cx).map(|_| Some(Ok(http_body::Frame::data(Bytes::from_static(b"x")))))
     }
-    let mut dripping = frames.again();
-    let over = Arc::new(AtomicUsize::new(0));
-    let told = over.clone();
-    let sending = ids.clone();
-    let drips = std::thread::spawn(move || {
-        while told.load(Ordering::SeqCst) == 0 {
-            let bytes: Vec<u8> = sending.iter().flat_map(|id| frame(DATA, 0, *id, b"x")).collect();
-            if !dripping.send(&bytes) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(300));
+}
+
+/// Fifty streams on one connection, each with a body that drips, and the refusal of each.
+async fn dripping_streams(gate: SocketAddr) -> Vec<(u16, String)> {
+    let client = Client2::connect(gate).await;
+    let one = |_| {
+        let mut client = client.clone();
+        async move {
+            let drip = Drip(tokio::time::interval(Duration::from_millis(300)));
+            let response = client.send(http::Request::post("http://gate/").body(drip).unwrap()).await.unwrap();
+            (response.status().as_u16(), text(response).await)
         }
-    });
-    let mut statuses = vec![None; ids.len()];
-    while statuses.iter().any(Option::is_none) {
-        let Some(Frame { kind, stream, payload, .. }) = frames.next() else { break };
-        if kind == HEADERS {
-            statuses[usize::try_from(stream / 2).unwrap()] = crate::support::frames::status_of(&payload);
-        }
-    }
-    over.store(1, Ordering::SeqCst);
-    drips.join().unwrap();
-    statuses
+    };
+    join_all((0..50).map(one)).await
 }
 
 /// A backend whose answers have no end.
@@ -234,9 +235,8 @@ async fn streams_whose_client_does_not_read_are_given_up_one_by_one() {
     let backend = endless(&open).await;
     let gate = gate(&backend, "body_idle_timeout = \"700ms\"");
     let address = gate.address();
-    let head = |path: &[u8]| {
-        block(&[(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", path)])
-    };
+    let head =
+        |path: &[u8]| block(&[(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", path)]);
     let mut frames = tokio::task::spawn_blocking(move || {
         let mut frames = Frames::connect(address);
         // SETTINGS_INITIAL_WINDOW_SIZE: nothing may be sent before the client says so.

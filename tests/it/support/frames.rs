@@ -112,11 +112,6 @@ impl Frames {
         status
     }
 
-    /// The same connection, for another thread.
-    pub(crate) fn again(&self) -> Self {
-        Self(self.0.try_clone().unwrap())
-    }
-
     /// Says no more.
     pub(crate) fn close(&self) {
         let _ = self.0.shutdown(Shutdown::Write);
@@ -125,7 +120,7 @@ impl Frames {
 
 /// The status at the beginning of a field block: an entry of the static table, or a literal under a name of it, whose
 /// three digits may be packed (RFC 7541 §6.1, §6.2 and the appendices A and B).
-pub(crate) fn status_of(block: &[u8]) -> Option<u16> {
+fn status_of(block: &[u8]) -> Option<u16> {
     match *block {
         [first @ 0x88..=0x8e, ..] => Some([200, 204, 206, 304, 400, 404, 500][usize::from(first - 0x88)]),
         [0x08 | 0x48, 3, a, b, c, ..] => std::str::from_utf8(&[a, b, c]).ok()?.parse().ok(),

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use super::Upstream;
 use super::breaker::Pass;
 use super::endpoint::Ticket;
+use super::metrics::Outcome;
 use crate::base::clock;
 use crate::base::exchange::Exchange;
 use crate::base::reject::{Reason, Reject};
@@ -201,6 +202,8 @@ impl Upstream {
         let full = full.iter().filter(|endpoint| endpoint.room.is_taken(most)).map(|endpoint| endpoint.address);
         let mut unwanted: Vec<SocketAddr> = failed.iter().copied().chain(full).collect();
         loop {
+            // It was not sent: one that was let through on trial does not count as tried.
+            self.weigh(ticket.endpoint(), Outcome::Canceled, None);
             unwanted.push(ticket.endpoint().address);
             ticket = self.choose(&unwanted)?;
             if ticket.claim(most, &self.queue) {

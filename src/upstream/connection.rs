@@ -26,7 +26,7 @@ use super::wire::{Decoded, Failed, Wire};
 use crate::base::added::Added;
 use crate::base::body::{Cause, RequestBody};
 use crate::base::exchange::Exchange;
-use crate::base::seat::Seat;
+use crate::base::seat::{Seat, Seats};
 
 /// `ENFILE` and `EMFILE` of Linux: neither the system nor the process can open another file.
 const OUT_OF_FILES: [i32; 2] = [23, 24];
@@ -109,6 +109,19 @@ impl Connection {
     pub async fn open(endpoint: &Arc<Endpoint>, kind: Kind, timeout: Duration) -> Result<Self, ConnectError> {
         let seat = tokio::time::timeout(timeout, endpoint.socket()).await;
         let seat = seat.map_err(|_| ConnectError::NoRoom(timeout))?;
+        Self::with(seat, endpoint, kind, timeout).await
+    }
+
+    /// Connects to an endpoint for a check of its health, beside those that `max_connections` counts: an address that has
+    /// all it may have is not unwell.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn beside(endpoint: &Arc<Endpoint>, timeout: Duration) -> Result<Self, ConnectError> {
+        Self::with(Arc::<Seats>::default().take(), endpoint, Kind::Plain, timeout).await
+    }
+
+    async fn with(seat: Seat, endpoint: &Arc<Endpoint>, kind: Kind, timeout: Duration) -> Result<Self, ConnectError> {
         let stream = tokio::time::timeout(timeout, TcpStream::connect(endpoint.address))
             .await
             .map_err(|_| ConnectError::TimedOut(timeout))??;

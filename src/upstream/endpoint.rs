@@ -9,6 +9,7 @@ use super::admission::Queue;
 use super::breaker::Pass;
 use super::connection::{Connection, Kind};
 use super::room::Room;
+use super::standing::Standing;
 use super::wire::{Line, Lines};
 use crate::base::seat::Seat;
 use crate::base::tasks::Group;
@@ -25,6 +26,7 @@ pub struct Endpoint {
     retired: AtomicBool,
     /// How many connections and requests may be here.
     pub room: Room,
+    standing: Standing,
     /// Idle connections, most recently used last, one list per worker: a connection changes its worker only where no
     /// other may be opened.
     idle: Box<[Mutex<Vec<Idle>>]>,
@@ -51,6 +53,7 @@ impl Endpoint {
             requests: AtomicU64::new(0),
             retired: AtomicBool::new(false),
             room: Room::default(),
+            standing: Standing::default(),
             idle: (0..workers.max(1)).map(|_| Mutex::default()).collect(),
             open: Group::default(),
             lines: Lines::default(),
@@ -70,6 +73,16 @@ impl Endpoint {
     /// Whether the address has left the answer.
     pub fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Acquire)
+    }
+
+    /// Whether the next request may go there.
+    pub fn is_eligible(&self) -> bool {
+        self.standing.admits(|| self.requests())
+    }
+
+    /// What it is worth.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     /// Open connections and tunnels, and how many of them are idle.
@@ -98,12 +111,13 @@ impl Endpoint {
         self.room.socket(|| drop(self.idle.iter().find_map(|slot| lock(slot).pop()))).await
     }
 
-    /// Keeps a connection for this worker's next request, unless the address has left or there are `most` already.
+    /// Keeps a connection for this worker's next request, unless the address gets none or there are `most` already.
     pub fn keep_idle(&self, worker: usize, connection: Connection, most: usize) {
         let Some(slot) = self.idle.get(worker) else { return };
         let mut idle = lock(slot);
-        // Looked at under the lock: `retire` raises the flag before it empties the lists.
-        if !self.is_retired() && idle.len() < most && !self.room.is_wanted() {
+        // Looked at under the lock: whoever raises a flag does so before the lists are emptied.
+        let welcome = !self.is_retired() && !self.standing.is_closed() && !self.room.is_wanted();
+        if welcome && idle.len() < most {
             idle.push(Idle { connection, sweeps: 0 });
         }
     }
@@ -121,6 +135,11 @@ impl Endpoint {
     /// The address has left: no connection is kept any more, and the idle ones close at once.
     pub fn retire(&self) {
         self.retired.store(true, Ordering::Release);
+        self.close_idle();
+    }
+
+    /// Closes what is idle.
+    pub fn close_idle(&self) {
         for slot in &self.idle {
             lock(slot).clear();
         }

@@ -50,6 +50,7 @@ pub fn tunnel<B>(
     let patience = if patience.is_zero() { PATIENCE } else { patience };
     let (heir, inherited) = oneshot::channel();
     exchange.heir = Some(heir);
+    exchange.busy.client().switch();
     let (mut head, body) = response.into_parts();
     let upstream = head.extensions.remove::<OnUpgrade>();
     drop(body);

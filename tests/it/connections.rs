@@ -24,7 +24,7 @@ fn gate(backends: &[&Backend], workers: usize, upstream: &str) -> Gate {
     ))
 }
 
-/// A backend that answers once there is a permit, and one that counts how many ask at a time.
+/// A backend that answers once there is a permit, checks of its health at once, and counts how many ask at a time.
 struct Busy {
     backend: Backend,
     permits: Arc<Semaphore>,
@@ -40,7 +40,11 @@ impl Busy {
         let backend = Backend::start(move |mut peer: Peer| {
             let (permits, inside, most) = shared.clone();
             async move {
-                while peer.request().await.is_some() {
+                while let Some(seen) = peer.request().await {
+                    if seen.head.target() == "/up" {
+                        peer.send(OK).await;
+                        continue;
+                    }
                     most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     permits.acquire().await.unwrap().forget();
                     inside.fetch_sub(1, Ordering::SeqCst);
@@ -229,6 +233,22 @@ async fn an_address_with_room_is_preferred_to_one_without() {
     for client in &mut held {
         assert_eq!(client.answer().await.unwrap().text(), "ok");
     }
+}
+
+#[tokio::test]
+async fn an_address_that_is_full_is_not_unwell() {
+    let busy = Busy::start(0).await;
+    let checks = "[upstreams.app.health]\npath = \"/up\"\ninterval = \"50ms\"\ntimeout = \"200ms\"\nunhealthy = 1\n";
+    let gate = gate(&[&busy.backend], 1, &format!("max_connections = 1\nconnect_timeout = \"20s\"\n{checks}"));
+    let mut inside = asking(&gate, GET).await;
+    busy.holds(1).await;
+    let checked = || busy.backend.seen().iter().filter(|seen| seen.head.target() == "/up").count();
+    let state = async || upstream(gate.admin()).await["addresses"][0]["state"].clone();
+    let before = checked();
+    eventually("it is checked while it is full", || checked() > before + 5).await;
+    assert_eq!(state().await, "healthy");
+    busy.permits.add_permits(1);
+    assert_eq!(inside.answer().await.unwrap().text(), "ok");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use super::file::{
 use super::text::{AdminListen, DnsTarget, ExactPath, Label, NameServer, Prefix, Rewrite, SecretText, Target, Text};
 use super::{AdminConfig, Config, LogConfig, PathMatch, RouteConfig, ServerConfig};
 use crate::base::units::{ByteRate, Size};
-use crate::upstream::policy::{CircuitPolicy, Discovery, DnsPolicy, UpstreamPolicy};
+use crate::upstream::policy::{CircuitPolicy, Discovery, DnsPolicy, RetryPolicy, UpstreamPolicy};
 
 /// The configuration as TOML: loading it gives the same configuration, unless it has a secret, which shows as `***`.
 pub fn to_toml(config: &Config) -> String {
@@ -101,7 +101,7 @@ impl From<&UpstreamPolicy> for UpstreamSettings {
             max_in_flight: policy.max_in_flight,
             drain_timeout: Text(policy.drain_timeout),
             host_header: Text(policy.host_header.clone()),
-            retry: RetrySettings { attempts: policy.retry_attempts },
+            retry: (&policy.retry).into(),
             eject: (&policy.eject).into(),
             health: policy.health.as_ref().map(Into::into),
             circuit: policy.circuit.as_ref().map(Into::into),
@@ -116,6 +116,18 @@ impl From<&CircuitPolicy> for CircuitSettings {
             window: Text(circuit.window),
             min_requests: circuit.min_requests,
             open_for: Text(circuit.open_for),
+        }
+    }
+}
+
+impl From<&RetryPolicy> for RetrySettings {
+    fn from(retry: &RetryPolicy) -> Self {
+        Self {
+            attempts: retry.attempts,
+            budget: retry.allowance.share,
+            min_per_second: retry.allowance.min_per_second,
+            on: Text::list(&retry.on),
+            per_try_timeout: Text(retry.per_try_timeout),
         }
     }
 }

@@ -58,6 +58,11 @@ impl Outgoing {
             _ => Self::Alone(leaving),
         }
     }
+
+    /// The body of a response to a request that is over already.
+    pub fn late(body: ResponseBody) -> Self {
+        Self::Alone(Leaving { body, exchange: None })
+    }
 }
 
 impl Owed {

@@ -4,10 +4,14 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::task::AbortHandle;
 
 use super::admission::Queue;
 use super::breaker::Pass;
 use super::connection::{Connection, Kind};
+use super::keep_alive::KeepAlive;
 use super::room::Room;
 use super::standing::Standing;
 use super::wire::{Line, Lines};
@@ -30,6 +34,8 @@ pub struct Endpoint {
     /// Idle connections, most recently used last, one list per worker: a connection changes its worker only where no
     /// other may be opened.
     idle: Box<[Mutex<Vec<Idle>>]>,
+    /// For how long they are of use.
+    keep_alive: KeepAlive,
     /// What drives the open connections and tunnels that have a task.
     open: Group,
     /// The open connections that have none.
@@ -39,8 +45,29 @@ pub struct Endpoint {
 #[derive(Debug)]
 struct Idle {
     connection: Connection,
-    /// Sweeps that it has lived through: a coarse age that costs no reading of a clock.
-    sweeps: u32,
+    rest: Rest,
+}
+
+/// The time that a connection has been idle.
+#[derive(Clone, Copy, Debug)]
+pub struct Rest {
+    /// Its beginning.
+    since: Instant,
+    /// When the connection was last seen open.
+    seen: Instant,
+}
+
+impl Idle {
+    fn into_parts(self) -> (Connection, Rest) {
+        (self.connection, self.rest)
+    }
+}
+
+impl Rest {
+    /// How long it has lasted.
+    pub fn lasted(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
 }
 
 impl Endpoint {
@@ -55,6 +82,7 @@ impl Endpoint {
             room: Room::default(),
             standing: Standing::default(),
             idle: (0..workers.max(1)).map(|_| Mutex::default()).collect(),
+            keep_alive: KeepAlive::default(),
             open: Group::default(),
             lines: Lines::default(),
         })
@@ -91,19 +119,48 @@ impl Endpoint {
         (self.open.len() + self.lines.len(), idle)
     }
 
-    /// The idle connection of this worker that was used last, is open, and has nothing left to do: one of this kind, or
-    /// of another where there is none.
+    /// For how long idle connections are of use.
+    pub fn keep_alive(&self) -> &KeepAlive {
+        &self.keep_alive
+    }
+
+    /// The idle connection of this worker that was used last, is open, has nothing left to do, and has not been idle for
+    /// too long: one of this kind, or of another where there is none.
     ///
     /// Where there are as many connections as there may be, another worker's will do: it is driven from there, but it is
     /// open, and a new one may not be.
-    pub fn take_idle(&self, worker: usize, kind: Kind) -> Option<Connection> {
-        let own = take_idle_of(self.idle.get(worker)?, kind);
+    pub fn take_idle(&self, worker: usize, kind: Kind, repeatable: bool, now: Instant) -> Option<(Connection, Rest)> {
+        let own = self.take_idle_of(self.idle.get(worker)?, kind, repeatable, now);
         if own.is_some() || !self.room.is_full() {
             return own;
         }
-        let ready = self.idle.iter().find_map(|slot| take_idle_of(slot, kind));
+        let longest = self.keep_alive.for_request(repeatable);
         // One that is about to be ready is waited for when it is used.
-        ready.or_else(|| self.idle.iter().find_map(|slot| lock(slot).pop()).map(|idle| idle.connection))
+        let recent = |slot: &Mutex<Vec<Idle>>| {
+            lock(slot).pop_if(|idle: &mut Idle| idle.rest.lasted(now) <= longest).map(Idle::into_parts)
+        };
+        let ready = self.idle.iter().find_map(|slot| self.take_idle_of(slot, kind, repeatable, now));
+        ready.or_else(|| self.idle.iter().find_map(recent))
+    }
+
+    fn take_idle_of(
+        &self,
+        slot: &Mutex<Vec<Idle>>,
+        kind: Kind,
+        repeatable: bool,
+        now: Instant,
+    ) -> Option<(Connection, Rest)> {
+        let mut idle = lock(slot);
+        while let Some(closed) = idle.pop_if(|last| !last.connection.is_open()) {
+            self.found_closed(closed.rest, now);
+        }
+        let longest = self.keep_alive.for_request(repeatable);
+        let ready = |idle: &Idle| idle.connection.is_ready() && idle.rest.lasted(now) <= longest;
+        let ready = idle
+            .iter()
+            .rposition(|idle| idle.connection.kind() == kind && ready(idle))
+            .or_else(|| idle.iter().rposition(ready))?;
+        Some(idle.remove(ready).into_parts())
     }
 
     /// The right to open a connection; one that is idle is closed where there are too many.
@@ -111,25 +168,44 @@ impl Endpoint {
         self.room.socket(|| drop(self.idle.iter().find_map(|slot| lock(slot).pop()))).await
     }
 
-    /// Keeps a connection for this worker's next request, unless the address gets none or there are `most` already.
-    pub fn keep_idle(&self, worker: usize, connection: Connection, most: usize) {
+    /// Keeps a connection that is idle from `now` on for this worker's next request, unless the address gets none or there
+    /// are `most` already.
+    pub fn keep_idle(&self, worker: usize, connection: Connection, most: usize, now: Instant) {
         let Some(slot) = self.idle.get(worker) else { return };
         let mut idle = lock(slot);
         // Looked at under the lock: whoever raises a flag does so before the lists are emptied.
         let welcome = !self.is_retired() && !self.standing.is_closed() && !self.room.is_wanted();
         if welcome && idle.len() < most {
-            idle.push(Idle { connection, sweeps: 0 });
+            idle.push(Idle { connection, rest: Rest { since: now, seen: now } });
         }
     }
 
-    /// Closes what has been idle for this many sweeps, and forgets what the other side has closed.
-    pub fn sweep(&self, most: u32) {
+    /// A connection that has been idle like this turned out to be closed.
+    pub fn found_closed(&self, rest: Rest, now: Instant) {
+        let open = rest.seen.saturating_duration_since(rest.since);
+        self.keep_alive.learn(|learned| learned.seen_closed(open, rest.lasted(now), now));
+    }
+
+    /// Closes what has been idle for longer than `most`, or is of no use any more, and forgets what the other side has
+    /// closed.
+    pub fn sweep(&self, most: Duration, now: Instant) {
+        let most = most.min(self.keep_alive.longest());
+        let mut oldest = Duration::ZERO;
         for slot in &self.idle {
             lock(slot).retain_mut(|idle| {
-                idle.sweeps += 1;
-                idle.connection.is_open() && idle.sweeps <= most
+                if !idle.connection.is_open() {
+                    self.found_closed(idle.rest, now);
+                    return false;
+                }
+                idle.rest.seen = now;
+                oldest = oldest.max(idle.rest.lasted(now));
+                idle.rest.lasted(now) < most
             });
         }
+        self.keep_alive.learn(|learned| {
+            learned.seen_open(oldest);
+            learned.relax(now);
+        });
     }
 
     /// The address has left: no connection is kept any more, and the idle ones close at once.
@@ -156,23 +232,11 @@ impl Endpoint {
         self.lines.open()
     }
 
-    /// Drives a connection or tunnel on the current runtime until it ends or is cut off.
-    pub fn drive(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.open.spawn(work);
+    /// Drives a connection or tunnel on the current runtime until it ends or is cut off, with the others or alone through
+    /// what this returns.
+    pub fn drive(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        self.open.spawn(work)
     }
-}
-
-fn take_idle_of(slot: &Mutex<Vec<Idle>>, kind: Kind) -> Option<Connection> {
-    let mut idle = lock(slot);
-    while idle.last().is_some_and(|last| !last.connection.is_open()) {
-        idle.pop();
-    }
-    let ready = |idle: &Idle| idle.connection.is_ready();
-    let ready = idle
-        .iter()
-        .rposition(|idle| idle.connection.kind() == kind && ready(idle))
-        .or_else(|| idle.iter().rposition(ready))?;
-    Some(idle.remove(ready).connection)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

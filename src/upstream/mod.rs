@@ -3,25 +3,33 @@
 pub mod admission;
 pub mod answer;
 pub mod answers;
+mod attempt;
 pub mod balance;
 pub mod breaker;
+pub mod budget;
+pub mod checkin;
 pub mod circuit;
 pub mod connection;
+pub mod discard;
 pub mod eject;
 pub mod endpoint;
 pub mod forward;
 pub mod health;
 pub mod interim;
+pub mod keep_alive;
 pub mod limit;
 pub mod lookup;
 pub mod metrics;
 pub mod policy;
 pub mod resolve;
+pub mod retry;
 pub mod rewrite;
 pub mod room;
+pub mod spare;
 pub mod standing;
 pub mod status;
 mod swarm;
+pub mod time_left;
 pub mod upgrade;
 pub mod ward;
 mod watching;
@@ -36,6 +44,7 @@ use http::HeaderValue;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
+use crate::base::clock;
 use crate::base::reject::{Reason, Reject};
 use crate::base::seat::Seats;
 use crate::base::tasks::{self, Task};
@@ -44,6 +53,7 @@ use crate::telemetry::recorder::Recorder;
 use admission::Queue;
 use balance::{Balancer, Endpoints};
 use breaker::Breaker;
+use budget::Budget;
 use endpoint::{Endpoint, Ticket};
 use lookup::Lookup;
 use metrics::{Outcome, UpstreamMetrics};
@@ -85,6 +95,8 @@ pub struct Upstream {
     queue: Arc<Queue>,
     breaker: Arc<Breaker>,
     metrics: UpstreamMetrics,
+    /// The retries that it bears.
+    budget: Budget,
     workers: usize,
     idle_per_worker: usize,
     retry_after: u64,
@@ -114,6 +126,7 @@ impl Upstream {
             queue: Arc::default(),
             breaker: Arc::default(),
             metrics: UpstreamMetrics::new(&policy.name, &tools.recorder),
+            budget: Budget::new(clock::now()),
             workers,
             idle_per_worker: policy.max_idle.div_ceil(workers),
             retry_after: tools.dns.refresh.as_secs().max(1),
@@ -264,15 +277,17 @@ impl Observer for Told {
     }
 }
 
-/// Looks through the idle connections, so often that one is kept for `keep` and little longer.
+/// Looks through the idle connections, so often that one is kept for `keep` and little longer, and keeps the account of
+/// retries.
 async fn sweep(upstream: Weak<Upstream>, keep: Duration) {
     let period = SWEEP.min(keep / 2).max(Duration::from_millis(10));
-    let most = u32::try_from(keep.as_millis() / period.as_millis()).unwrap_or(u32::MAX);
     loop {
         tokio::time::sleep(period).await;
         let Some(upstream) = upstream.upgrade() else { return };
-        upstream.endpoints.load().iter().for_each(|endpoint| endpoint.sweep(most));
+        let now = clock::now();
+        upstream.endpoints.load().iter().for_each(|endpoint| endpoint.sweep(keep, now));
         upstream.draining().retain(|endpoint| endpoint.in_flight() > 0);
+        upstream.budget.tick(now);
     }
 }
 

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::body::Meter;
 use super::clock;
+use super::debt::Debts;
 use super::reject::Reason;
 use super::seat::Seat;
 
@@ -29,6 +30,11 @@ pub struct Client {
     multiplexed: AtomicBool,
     /// Milliseconds from `opened` to when the client stopped reading, plus one; 0 while it reads.
     stalled: AtomicU64,
+    /// Milliseconds that it was stalled before, and bytes that it took, since its last request where it has one at a time.
+    waited: AtomicU64,
+    taken: AtomicU64,
+    /// Nothing more is sent, not even what the system has taken already.
+    given_up: AtomicBool,
     /// Whether somebody keeps the time of what is awaited for the client.
     timed: AtomicBool,
     /// Milliseconds from `opened` to when the answer that is awaited is late; `NOT_ASKED` when none is.
@@ -42,6 +48,7 @@ pub struct Client {
     switched: AtomicBool,
     /// Why the codec refused a head of its own accord.
     refused: OnceLock<Reason>,
+    debts: Debts,
     interim: Mutex<Vec<u8>>,
     has_interim: AtomicBool,
     /// The peer's address as fields say it: the same for each request, so written once.
@@ -61,6 +68,17 @@ pub enum Phase {
     Busy,
 }
 
+/// A client that does not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stall {
+    /// Since when.
+    pub since: Instant,
+    /// How long it did not read before that.
+    pub before: Duration,
+    /// Bytes that it took in between.
+    pub taken: u64,
+}
+
 /// A request of the connection that is not over.
 #[derive(Debug)]
 pub struct Busy(Arc<Client>);
@@ -75,6 +93,9 @@ impl Client {
             reading_head: AtomicBool::new(true),
             multiplexed: AtomicBool::new(false),
             stalled: AtomicU64::new(0),
+            waited: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            given_up: AtomicBool::new(false),
             timed: AtomicBool::new(false),
             expected: AtomicU64::new(NOT_ASKED),
             rung: AtomicBool::new(false),
@@ -82,6 +103,7 @@ impl Client {
             has_upload: AtomicBool::new(false),
             switched: AtomicBool::new(false),
             refused: OnceLock::new(),
+            debts: Debts::default(),
             interim: Mutex::default(),
             has_interim: AtomicBool::new(false),
             peer: HeaderValue::try_from(peer.to_canonical().to_string()).unwrap_or(UNKNOWN),
@@ -94,6 +116,10 @@ impl Client {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.reading_head.store(false, Ordering::Relaxed);
         self.multiplexed.store(multiplexed, Ordering::Relaxed);
+        if !multiplexed {
+            self.waited.store(0, Ordering::Relaxed);
+            self.taken.store(0, Ordering::Relaxed);
+        }
         self.has_upload.store(false, Ordering::Relaxed);
         Busy(self.clone())
     }
@@ -131,13 +157,21 @@ impl Client {
         }
     }
 
-    /// The client takes no more bytes for now, or takes them again.
-    pub fn set_stalled(&self, stalled: bool) {
-        let known = self.stalled.load(Ordering::Relaxed) > 0;
-        match (stalled, known) {
-            (true, false) => self.stalled.store(self.elapsed() + 1, Ordering::Relaxed),
-            (false, true) => self.stalled.store(0, Ordering::Relaxed),
-            _ => {}
+    /// The client takes no more bytes for now.
+    pub fn stall(&self) {
+        if self.stalled.load(Ordering::Relaxed) == 0 {
+            self.stalled.store(self.elapsed() + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// It takes so many.
+    pub fn take(&self, bytes: usize) {
+        // Only the socket writes here.
+        let taken = self.taken.load(Ordering::Relaxed);
+        self.taken.store(taken.saturating_add(bytes as u64), Ordering::Relaxed);
+        if let Some(since) = self.stalled.load(Ordering::Relaxed).checked_sub(1) {
+            self.stalled.store(0, Ordering::Relaxed);
+            self.waited.fetch_add(self.elapsed().saturating_sub(since), Ordering::Relaxed);
         }
     }
 
@@ -159,9 +193,29 @@ impl Client {
         self.multiplexed.load(Ordering::Relaxed)
     }
 
-    /// Since when the client has not been reading what is there for it.
-    pub fn stalled_since(&self) -> Option<Instant> {
-        self.stalled.load(Ordering::Relaxed).checked_sub(1).map(|millis| self.at(millis))
+    /// What the client leaves us waiting for, where it does not read what is there for it.
+    pub fn stalled(&self) -> Option<Stall> {
+        let since = self.stalled.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(Stall {
+            since: self.at(since),
+            before: Duration::from_millis(self.waited.load(Ordering::Relaxed)),
+            taken: self.taken.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Ends the connection without what the client has not taken: the system would keep it for minutes.
+    pub fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the connection is to be reset.
+    pub fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
+    }
+
+    /// What an HTTP/2 client has asked for and not taken.
+    pub fn debts(&self) -> &Debts {
+        &self.debts
     }
 
     /// Somebody will look at [`Self::expected_by`], and ring.
@@ -300,6 +354,26 @@ mod tests {
         drop(two);
         client.heard();
         assert_eq!(client.phase().0, Phase::Idle);
+    }
+
+    #[test]
+    fn a_stall_remembers_those_before_until_the_next_request() {
+        let client = Client::new(IpAddr::from([127, 0, 0, 1]), Vec::new());
+        let _busy = client.begin(false);
+        client.take(10);
+        assert_eq!(client.stalled(), None);
+        client.stall();
+        let first = client.stalled().unwrap();
+        client.stall();
+        assert_eq!((client.stalled(), first.taken, first.before), (Some(first), 10, Duration::ZERO));
+        client.take(5);
+        assert_eq!(client.stalled(), None);
+        client.waited.store(7, Ordering::Relaxed);
+        client.stall();
+        let second = client.stalled().unwrap();
+        assert_eq!((second.taken, second.before), (15, Duration::from_millis(7)));
+        let _next = client.begin(false);
+        assert_eq!(client.stalled().map(|stall| (stall.taken, stall.before)), Some((0, Duration::ZERO)));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::client::Busy;
 use super::clock;
 use super::headers::Survey;
 use super::reject::{Reason, Reject};
+use super::seat::Seat;
 
 /// One request and its answer.
 #[derive(Debug)]
@@ -60,6 +61,7 @@ pub struct Exchange {
     /// Who takes the exchange over when the response has left: the tunnel behind a 101.
     pub heir: Option<oneshot::Sender<Box<Exchange>>>,
     observers: [Option<Arc<dyn Observer>>; 2],
+    seats: [Option<Seat>; 2],
 }
 
 /// What a connection knows of who asks.
@@ -163,6 +165,7 @@ impl Exchange {
             busy,
             heir: None,
             observers: [None, None],
+            seats: [None, None],
         }
     }
 
@@ -170,6 +173,13 @@ impl Exchange {
     pub fn observe(&mut self, observer: Arc<dyn Observer>) {
         if let Some(free) = self.observers.iter_mut().find(|slot| slot.is_none()) {
             *free = Some(observer);
+        }
+    }
+
+    /// Holds a counted place until this is over. There is room for two: at the route and at its upstream.
+    pub fn hold(&mut self, seat: Seat) {
+        if let Some(free) = self.seats.iter_mut().find(|slot| slot.is_none()) {
+            *free = Some(seat);
         }
     }
 

@@ -24,6 +24,8 @@ pub enum Reason {
     BodyTimeout,
     /// A cap on connections or requests in flight is reached.
     Overloaded,
+    /// Too many requests to the upstream have failed.
+    CircuitOpen,
     /// The upstream has no address to send to.
     NoEndpoints,
     /// No address took the connection.
@@ -53,7 +55,7 @@ pub struct Facts {
 
 impl Reason {
     /// Every reason there is.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NoRoute,
         Self::MethodNotAllowed,
         Self::BadRequest,
@@ -61,6 +63,7 @@ impl Reason {
         Self::BodyTooLarge,
         Self::BodyTimeout,
         Self::Overloaded,
+        Self::CircuitOpen,
         Self::NoEndpoints,
         Self::UpstreamConnect,
         Self::UpstreamReset,
@@ -82,6 +85,7 @@ impl Reason {
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "Request body too large"),
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body_timeout", "Request body too slow"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
+            Self::CircuitOpen => (StatusCode::SERVICE_UNAVAILABLE, "circuit_open", "Circuit open"),
             Self::NoEndpoints => (StatusCode::SERVICE_UNAVAILABLE, "no_endpoints", "No endpoints"),
             Self::UpstreamConnect => (StatusCode::BAD_GATEWAY, "upstream_connect", "Upstream unreachable"),
             Self::UpstreamReset => (StatusCode::BAD_GATEWAY, "upstream_reset", "Upstream closed the connection"),

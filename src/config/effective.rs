@@ -2,13 +2,13 @@
 //! masked. The defaults of the written form come from here as well, so each is written down once.
 
 use super::file::{
-    AddressSettings, AdminSettings, ConfigFile, DnsSettings, LogSettings, RetrySettings, RouteSettings, ServerSettings,
-    UpstreamSettings,
+    AddressSettings, AdminSettings, CircuitSettings, ConfigFile, DnsSettings, LogSettings, RetrySettings,
+    RouteSettings, ServerSettings, UpstreamSettings,
 };
 use super::text::{AdminListen, DnsTarget, ExactPath, Label, NameServer, Prefix, Rewrite, SecretText, Target, Text};
 use super::{AdminConfig, Config, LogConfig, PathMatch, RouteConfig, ServerConfig};
 use crate::base::units::{ByteRate, Size};
-use crate::upstream::policy::{Discovery, DnsPolicy, RetryPolicy, UpstreamPolicy};
+use crate::upstream::policy::{CircuitPolicy, Discovery, DnsPolicy, RetryPolicy, UpstreamPolicy};
 
 /// The configuration as TOML: loading it gives the same configuration, unless it has a secret, which shows as `***`.
 pub fn to_toml(config: &Config) -> String {
@@ -97,11 +97,25 @@ impl From<&UpstreamPolicy> for UpstreamSettings {
             idle_timeout: Text(policy.idle_timeout),
             keep_alive: Text(policy.keep_alive),
             max_idle: policy.max_idle,
+            max_connections: policy.max_connections,
+            max_in_flight: policy.max_in_flight,
             drain_timeout: Text(policy.drain_timeout),
             host_header: Text(policy.host_header.clone()),
             retry: (&policy.retry).into(),
             eject: (&policy.eject).into(),
             health: policy.health.as_ref().map(Into::into),
+            circuit: policy.circuit.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl From<&CircuitPolicy> for CircuitSettings {
+    fn from(circuit: &CircuitPolicy) -> Self {
+        Self {
+            failure_rate: circuit.failure_rate,
+            window: Text(circuit.window),
+            min_requests: circuit.min_requests,
+            open_for: Text(circuit.open_for),
         }
     }
 }
@@ -139,6 +153,7 @@ impl From<&RouteConfig> for RouteSettings {
             encoded_slashes: Some(Text(route.encoded_slashes)),
             timeout: Text(route.timeout),
             max_body: Some(Text(Size(route.max_body))),
+            max_in_flight: route.max_in_flight,
         }
     }
 }

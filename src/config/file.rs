@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::health::{EjectSettings, HealthSettings};
 pub use self::route::RouteSettings;
-pub use self::upstream::{AddressSettings, RetrySettings, UpstreamSettings, WeightedSettings};
+pub use self::upstream::{AddressSettings, CircuitSettings, RetrySettings, UpstreamSettings, WeightedSettings};
 use super::text::{AdminListen, NameServer, SecretText, Text};
 use super::{AccessTarget, AdminConfig, LogConfig, LogFormat, LogLevel, ServerConfig};
 use crate::base::units::{ByteRate, Size};
@@ -71,10 +71,11 @@ pub struct ServerSettings {
     /// Time to read a request head.
     #[schemars(extend("x-minimum" = "1ms"))]
     pub header_read_timeout: Text<Duration>,
-    /// Time between two reads of a request body.
+    /// How long a client may pause in a request body, and leave a response unread.
     #[schemars(extend("x-minimum" = "1ms"))]
     pub body_idle_timeout: Text<Duration>,
-    /// What a request body must reach on average after its first five seconds. 0 means no limit.
+    /// What a client must reach on average, with a body that it sends or reads, after five seconds of waiting for it. 0
+    /// means no limit.
     pub min_body_rate: Text<ByteRate>,
     /// How long an idle client connection is kept.
     #[schemars(extend("x-minimum" = "1ms"))]

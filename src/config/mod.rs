@@ -190,6 +190,8 @@ pub struct RouteConfig {
     pub timeout: Duration,
     /// Bytes in a request body; 0 means no limit.
     pub max_body: u64,
+    /// Most requests at a time; 0 means no limit.
+    pub max_in_flight: usize,
 }
 
 impl RouteConfig {

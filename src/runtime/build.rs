@@ -13,6 +13,7 @@ use crate::config::{Config, EncodedSlashes, HostMatch, PathMatch, RouteConfig};
 use crate::layers::access_log::{AccessLog, Lines};
 use crate::layers::body_limit::BodyLimit;
 use crate::layers::deadline::Deadline;
+use crate::layers::in_flight::InFlight;
 use crate::layers::metrics::{Metrics, RouteMetrics};
 use crate::layers::path_guard::PathGuard;
 use crate::layers::request_id::RequestId;
@@ -100,6 +101,7 @@ fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Upstream>, tool
     let rewrite = Rewrite { strip_prefix: prefix, template: config.rewrite.clone() };
     let policies = Policies {
         path_guard: (config.encoded_slashes == EncodedSlashes::Reject).then(|| Arc::new(PathGuard)),
+        in_flight: (config.max_in_flight > 0).then(|| Arc::new(InFlight::new(config.max_in_flight))),
         deadline: (!config.timeout.is_zero()).then(|| Arc::new(Deadline(config.timeout))),
         body_limit: (config.max_body > 0).then(|| Arc::new(BodyLimit(config.max_body))),
         ..common_policies(&name, tools)
@@ -125,6 +127,7 @@ fn common_policies(name: &Arc<str>, tools: &Tools) -> Policies {
         access_log: tools.lines.clone().map(|lines| Arc::new(AccessLog(lines))),
         metrics: Arc::new(Metrics(Arc::new(RouteMetrics::new(name, &tools.recorder)))),
         path_guard: None,
+        in_flight: None,
         deadline: None,
         body_limit: None,
     }

@@ -69,6 +69,7 @@ impl Service {
             limits: self.limits.clone(),
             alarm: Alarm::default(),
             due: None,
+            audited: clock::now(),
             look: None,
             leaving: false,
             ending: false,
@@ -90,6 +91,8 @@ struct Watched {
     limits: Arc<Limits>,
     alarm: Alarm,
     due: Option<Instant>,
+    /// When the responses that an HTTP/2 client may leave unread were last looked through.
+    audited: Instant,
     /// Until then it is not looked at whether it could rest.
     look: Option<Instant>,
     /// It is to end as soon as that loses nothing.
@@ -120,17 +123,27 @@ impl Watched {
     /// may rest.
     fn limits(&self) -> (Option<Instant>, Option<Instant>) {
         let (phase, since) = self.client.phase();
-        let stalled = self.client.stalled_since();
+        let stalled = self.client.stalled();
         let own = match phase {
             Phase::Head => nonzero(self.limits.header_read_timeout).map(|timeout| since + timeout),
             Phase::Idle => nonzero(self.limits.keep_alive_timeout).map(|timeout| since + timeout),
             Phase::Busy => self.client.expected_by(),
         };
         let lingering = (self.leaving && !self.ending && phase != Phase::Busy).then_some(since + LINGER);
-        let stuck = stalled.zip(nonzero(self.limits.pace.idle)).map(|(since, idle)| since + idle);
+        let stuck = stalled.and_then(|stall| {
+            let left = self.limits.pace.patience(stall.taken, stall.before, Duration::ZERO)?;
+            Some(stall.since + left)
+        });
         let unused = phase == Phase::Idle && stalled.is_none() && !self.leaving && self.codec.may_rest();
         let rest = unused.then(|| self.look.map_or(since, |look| look.max(since)) + REST_AFTER);
         (earlier(stuck, earlier(own, lingering)), rest)
+    }
+
+    /// When the responses of a busy HTTP/2 connection are looked through next.
+    fn audit(&self) -> Option<Instant> {
+        let busy = self.client.is_multiplexed() && self.client.phase().0 == Phase::Busy;
+        let idle = nonzero(self.limits.pace.idle).filter(|_| busy)?;
+        Some(self.audited + idle)
     }
 
     /// Keeps the alarm set: brought forward at once, moved back only when it rings, so that a busy connection does not
@@ -138,7 +151,8 @@ impl Watched {
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let (limit, rest) = self.limits();
-            if let Some(wake) = earlier(limit, rest)
+            let audit = self.audit();
+            if let Some(wake) = earlier(earlier(limit, rest), audit)
                 && self.due.is_none_or(|due| wake < due)
             {
                 self.due = Some(wake);
@@ -149,6 +163,11 @@ impl Watched {
             }
             self.due = None;
             let now = clock::now();
+            if audit.is_some_and(|audit| audit <= now) {
+                self.audited = now;
+                let then = now.checked_sub(self.limits.pace.idle);
+                then.into_iter().for_each(|then| self.client.debts().write_off_before(then));
+            }
             if limit.is_some_and(|limit| limit <= now) {
                 return Poll::Ready(());
             }
@@ -195,6 +214,9 @@ impl Future for Watched {
             }
             if this.may_leave() || this.client.phase().0 == Phase::Idle && !this.ending {
                 return this.end_soon(cx);
+            }
+            if this.client.stalled().is_some() {
+                this.client.give_up();
             }
             return Poll::Ready(());
         }

@@ -168,6 +168,7 @@ mod tests {
             access_log: None,
             metrics: Arc::new(Metrics(Arc::new(RouteMetrics::new(&"r".into(), &recorder)))),
             path_guard: None,
+            in_flight: None,
             deadline: None,
             body_limit: None,
         };

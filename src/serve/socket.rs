@@ -92,6 +92,15 @@ impl Socket {
         self.wrote |= !(self.begins_message() && bytes == CONTINUE);
     }
 
+    /// The client takes what is written, or keeps it waiting.
+    fn note_taken(&self, polled: &Poll<io::Result<usize>>) {
+        match polled {
+            Poll::Pending => self.client.stall(),
+            Poll::Ready(Ok(written)) => self.client.take(*written),
+            Poll::Ready(Err(_)) => {}
+        }
+    }
+
     /// Writes what is ours, all of it.
     fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(interim) = self.client.take_interim()
@@ -172,6 +181,14 @@ impl Socket {
     }
 }
 
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if self.client.is_given_up() {
+            let _ = self.stream.set_zero_linger();
+        }
+    }
+}
+
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if !self.early.is_empty() {
@@ -202,7 +219,7 @@ impl AsyncWrite for Socket {
             return Poll::Ready(Ok(bytes.len()));
         }
         let polled = Pin::new(&mut this.stream).poll_write(cx, bytes);
-        this.client.set_stalled(polled.is_pending());
+        this.note_taken(&polled);
         polled
     }
 
@@ -221,7 +238,7 @@ impl AsyncWrite for Socket {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
         let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
-        this.client.set_stalled(polled.is_pending());
+        this.note_taken(&polled);
         polled
     }
 

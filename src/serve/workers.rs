@@ -56,19 +56,20 @@ impl Workers {
     /// When a thread or its runtime cannot be had.
     pub fn start(services: Vec<Service>, refusals: &CodecRefusals, grace: Duration) -> io::Result<Self> {
         let draining = watch::Sender::new(false);
-        let start = |service: Service| {
+        let all: Arc<[Arc<Seats>]> = services.iter().map(|_| Arc::default()).collect();
+        let start = |(service, seats): (Service, &Arc<Seats>)| {
             let (inbox, accepted) = mpsc::unbounded_channel();
-            let seats = Arc::new(Seats::default());
+            let seats = seats.clone();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let (seats_of_work, draining, refusals) = (seats.clone(), draining.subscribe(), refusals.clone());
+            let (all, draining, refusals) = (all.clone(), draining.subscribe(), refusals.clone());
             let name = format!("worker-{}", service.worker);
             let thread = std::thread::Builder::new().name(name).spawn(move || {
-                runtime.block_on(work(Arc::new(service), accepted, seats_of_work, draining, refusals, grace));
+                runtime.block_on(work(Arc::new(service), accepted, all, draining, refusals, grace));
                 runtime.shutdown_background();
             })?;
             Ok(Worker { inbox, seats, thread: std::sync::Mutex::new(Some(thread)) })
         };
-        let list = services.into_iter().map(start).collect::<io::Result<_>>()?;
+        let list = services.into_iter().zip(all.iter()).map(start).collect::<io::Result<_>>()?;
         Ok(Self { list, draining })
     }
 
@@ -102,7 +103,7 @@ impl Workers {
 async fn work(
     service: Arc<Service>,
     mut accepted: mpsc::UnboundedReceiver<Accepted>,
-    seats: Arc<Seats>,
+    all: Arc<[Arc<Seats>]>,
     mut draining: watch::Receiver<bool>,
     refusals: CodecRefusals,
     grace: Duration,
@@ -137,7 +138,13 @@ async fn work(
     while let Some(next) = accepted.recv().await {
         begin(next, until_drain.clone());
     }
-    let _ = tokio::time::timeout(grace, seats.emptied()).await;
+    // The others' as well: a connection to an upstream that was opened here may be of use there.
+    let everybody = async {
+        for seats in all.iter() {
+            seats.emptied().await;
+        }
+    };
+    let _ = tokio::time::timeout(grace, everybody).await;
 }
 
 fn adopt(stream: TcpStream) -> io::Result<tokio::net::TcpStream> {

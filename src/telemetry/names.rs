@@ -57,6 +57,10 @@ families! {
         "Tries that the policy wanted and that were not made, by what was in the way.";
     UPSTREAM_CONNECTIONS: Gauge "tollgate_upstream_connections" ["upstream", "state"]
         "Connections to an upstream, by state.";
+    UPSTREAM_WAITING: Gauge "tollgate_upstream_waiting" ["upstream"]
+        "Requests that wait for a connection to an upstream, where max_connections is set.";
+    UPSTREAM_CIRCUIT_STATE: Gauge "tollgate_upstream_circuit_state" ["upstream"]
+        "What the circuit breaker does, where there is one: 0 closed, 1 half open, 2 open.";
     ENDPOINT_REQUESTS: Counter "tollgate_endpoint_requests_total" ["upstream", "address"]
         "Tries sent to an address; the series goes when the address goes.";
     DNS_LOOKUPS: Counter "tollgate_dns_lookups_total" ["upstream", "result"]

@@ -151,14 +151,14 @@ impl Journey {
         self.heard = clock::now();
         self.exchange.upstream.time = Some(self.heard.saturating_duration_since(self.began));
         let took = self.heard.saturating_duration_since(began);
-        self.upstream.tried(ticket.endpoint(), Came::Status(response.status().as_u16()), Some(took));
+        self.upstream.tried(ticket, Came::Status(response.status().as_u16()), Some(took));
         Ok(response)
     }
 
     /// What a failed send means, and whose fault it is.
     fn explain(&mut self, ticket: &Ticket, error: SendError, rest: Option<Rest>) -> Ended {
         if let Some(reject) = self.client_fault() {
-            self.upstream.tried(ticket.endpoint(), Came::Canceled, None);
+            self.upstream.tried(ticket, Came::Canceled, None);
             self.aside = None;
             return Ended::Final(reject);
         }
@@ -188,7 +188,7 @@ impl Journey {
         }
         // An address is not to blame for a client that hardly waits.
         let hurried = self.exchange.deadline.is_some_and(|due| due < self.exchange.started + self.allotted);
-        self.upstream.tried(ticket.endpoint(), if hurried { Came::Canceled } else { Came::Timeout }, None);
+        self.upstream.tried(ticket, if hurried { Came::Canceled } else { Came::Timeout }, None);
         Ended::Final(late.reject())
     }
 
@@ -211,7 +211,7 @@ struct Underway<'a>(Option<(&'a Upstream, &'a Ticket)>);
 impl Drop for Underway<'_> {
     fn drop(&mut self) {
         if let Some((upstream, ticket)) = self.0 {
-            upstream.tried(ticket.endpoint(), Came::Canceled, None);
+            upstream.tried(ticket, Came::Canceled, None);
         }
     }
 }

@@ -27,6 +27,10 @@ use super::wire::{Decoded, Failed, Wire};
 use crate::base::added::Added;
 use crate::base::body::{Cause, RequestBody};
 use crate::base::exchange::Exchange;
+use crate::base::seat::{Seat, Seats};
+
+/// `ENFILE` and `EMFILE` of Linux: neither the system nor the process can open another file.
+const OUT_OF_FILES: [i32; 2] = [23, 24];
 
 /// What a connection can carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +91,9 @@ pub enum ConnectError {
     /// The other side did not answer in time.
     #[error("no connection within {0:?}")]
     TimedOut(Duration),
+    /// There are as many connections as allowed, and none was closed in time.
+    #[error("as many connections as allowed are open, and none was closed within {0:?}")]
+    NoRoom(Duration),
     /// It refused, or cannot be reached.
     #[error("no connection: {0}")]
     Failed(#[from] io::Error),
@@ -115,13 +122,28 @@ impl Connection {
     /// # Errors
     /// See [`ConnectError`].
     pub async fn open(endpoint: &Arc<Endpoint>, kind: Kind, timeout: Duration) -> Result<Self, ConnectError> {
+        let seat = tokio::time::timeout(timeout, endpoint.socket()).await;
+        let seat = seat.map_err(|_| ConnectError::NoRoom(timeout))?;
+        Self::with(seat, endpoint, kind, timeout).await
+    }
+
+    /// Connects to an endpoint for a check of its health, beside those that `max_connections` counts: an address that has
+    /// all it may have is not unwell.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn beside(endpoint: &Arc<Endpoint>, timeout: Duration) -> Result<Self, ConnectError> {
+        Self::with(Arc::<Seats>::default().take(), endpoint, Kind::Plain, timeout).await
+    }
+
+    async fn with(seat: Seat, endpoint: &Arc<Endpoint>, kind: Kind, timeout: Duration) -> Result<Self, ConnectError> {
         let stream = tokio::time::timeout(timeout, TcpStream::connect(endpoint.address))
             .await
             .map_err(|_| ConnectError::TimedOut(timeout))??;
         stream.set_nodelay(true)?;
         let codec = match kind {
-            Kind::Plain => Codec::Wire(Box::new(Wire::new(stream, endpoint.line()))),
-            Kind::Any => Codec::Hyper(Hyper::open(stream, endpoint).await?),
+            Kind::Plain => Codec::Wire(Box::new(Wire::new(stream, seat, endpoint.line()))),
+            Kind::Any => Codec::Hyper(Hyper::open(stream, seat, endpoint).await?),
         };
         Ok(Self { codec, used: false })
     }
@@ -141,7 +163,10 @@ impl Connection {
     /// When it breaks meanwhile.
     pub async fn for_any(self, endpoint: &Arc<Endpoint>) -> Result<Self, ConnectError> {
         let codec = match self.codec {
-            Codec::Wire(wire) => Codec::Hyper(Hyper::open(wire.into_stream(), endpoint).await?),
+            Codec::Wire(wire) => {
+                let (stream, seat) = wire.into_parts();
+                Codec::Hyper(Hyper::open(stream, seat, endpoint).await?)
+            }
             hyper @ Codec::Hyper(_) => hyper,
         };
         Ok(Self { codec, used: self.used })
@@ -204,9 +229,9 @@ impl Connection {
 }
 
 impl Hyper {
-    async fn open(stream: TcpStream, endpoint: &Arc<Endpoint>) -> Result<Self, hyper::Error> {
+    async fn open(stream: TcpStream, seat: Seat, endpoint: &Arc<Endpoint>) -> Result<Self, hyper::Error> {
         let heard = Arc::new(AtomicBool::new(false));
-        let socket = TokioIo::new(Socket { stream, heard: heard.clone() });
+        let socket = TokioIo::new(Socket { stream, heard: heard.clone(), _seat: seat });
         let (sender, connection) = http1::Builder::new().max_headers(256).handshake(socket).await?;
         let connection = connection.with_upgrades();
         let task = endpoint.drive(async move {
@@ -223,6 +248,9 @@ impl Hyper {
     ) -> Result<Response<Flow>, SendError> {
         // This task is the client's connection, which is what has to write an interim response.
         let client = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        if !self.sender.is_ready() && self.sender.ready().await.is_err() {
+            return Err(SendError::Unsent);
+        }
         let Some(mut request) = place.take() else { return Err(SendError::Unsent) };
         interim.attach(&mut request, client);
         self.heard.store(false, Ordering::Relaxed);
@@ -242,6 +270,17 @@ impl Hyper {
             () if error.is_parse() => SendError::Malformed(error.into()),
             () if used && !self.heard.load(Ordering::Relaxed) => SendError::Stale(error.into()),
             () => SendError::Closed(error.into()),
+        }
+    }
+}
+
+impl ConnectError {
+    /// Whether it says nothing about the address: there was no room for a connection here, or no file descriptor.
+    pub fn is_ours(&self) -> bool {
+        match self {
+            Self::NoRoom(_) => true,
+            Self::Failed(error) => error.raw_os_error().is_some_and(|code| OUT_OF_FILES.contains(&code)),
+            Self::TimedOut(_) | Self::Handshake(_) => false,
         }
     }
 }
@@ -318,6 +357,8 @@ impl Flow {
 struct Socket {
     stream: TcpStream,
     heard: Arc<AtomicBool>,
+    /// Its place at the address, given back behind the stream.
+    _seat: Seat,
 }
 
 impl AsyncRead for Socket {

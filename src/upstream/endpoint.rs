@@ -8,10 +8,14 @@ use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 
+use super::admission::Queue;
+use super::breaker::Pass;
 use super::connection::{Connection, Kind};
 use super::keep_alive::KeepAlive;
+use super::room::Room;
 use super::standing::Standing;
 use super::wire::{Line, Lines};
+use crate::base::seat::Seat;
 use crate::base::tasks::Group;
 
 /// An address and its state; lives as long as the address is in the answer, and as long as a request holds a ticket.
@@ -24,8 +28,11 @@ pub struct Endpoint {
     in_flight: AtomicUsize,
     requests: AtomicU64,
     retired: AtomicBool,
+    /// How many connections and requests may be here.
+    pub room: Room,
     standing: Standing,
-    /// Idle connections, most recently used last, one list per worker: a connection never changes its worker.
+    /// Idle connections, most recently used last, one list per worker: a connection changes its worker only where no
+    /// other may be opened.
     idle: Box<[Mutex<Vec<Idle>>]>,
     /// For how long they are of use.
     keep_alive: KeepAlive,
@@ -50,6 +57,12 @@ pub struct Rest {
     seen: Instant,
 }
 
+impl Idle {
+    fn into_parts(self) -> (Connection, Rest) {
+        (self.connection, self.rest)
+    }
+}
+
 impl Rest {
     /// How long it has lasted.
     pub fn lasted(&self, now: Instant) -> Duration {
@@ -66,6 +79,7 @@ impl Endpoint {
             in_flight: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
             retired: AtomicBool::new(false),
+            room: Room::default(),
             standing: Standing::default(),
             idle: (0..workers.max(1)).map(|_| Mutex::default()).collect(),
             keep_alive: KeepAlive::default(),
@@ -112,8 +126,31 @@ impl Endpoint {
 
     /// The idle connection of this worker that was used last, is open, has nothing left to do, and has not been idle for
     /// too long: one of this kind, or of another where there is none.
+    ///
+    /// Where there are as many connections as there may be, another worker's will do: it is driven from there, but it is
+    /// open, and a new one may not be.
     pub fn take_idle(&self, worker: usize, kind: Kind, repeatable: bool, now: Instant) -> Option<(Connection, Rest)> {
-        let mut idle = lock(self.idle.get(worker)?);
+        let own = self.take_idle_of(self.idle.get(worker)?, kind, repeatable, now);
+        if own.is_some() || !self.room.is_full() {
+            return own;
+        }
+        let longest = self.keep_alive.for_request(repeatable);
+        // One that is about to be ready is waited for when it is used.
+        let recent = |slot: &Mutex<Vec<Idle>>| {
+            lock(slot).pop_if(|idle: &mut Idle| idle.rest.lasted(now) <= longest).map(Idle::into_parts)
+        };
+        let ready = self.idle.iter().find_map(|slot| self.take_idle_of(slot, kind, repeatable, now));
+        ready.or_else(|| self.idle.iter().find_map(recent))
+    }
+
+    fn take_idle_of(
+        &self,
+        slot: &Mutex<Vec<Idle>>,
+        kind: Kind,
+        repeatable: bool,
+        now: Instant,
+    ) -> Option<(Connection, Rest)> {
+        let mut idle = lock(slot);
         while let Some(closed) = idle.pop_if(|last| !last.connection.is_open()) {
             self.found_closed(closed.rest, now);
         }
@@ -123,8 +160,12 @@ impl Endpoint {
             .iter()
             .rposition(|idle| idle.connection.kind() == kind && ready(idle))
             .or_else(|| idle.iter().rposition(ready))?;
-        let Idle { connection, rest } = idle.remove(ready);
-        Some((connection, rest))
+        Some(idle.remove(ready).into_parts())
+    }
+
+    /// The right to open a connection; one that is idle is closed where there are too many.
+    pub async fn socket(&self) -> Seat {
+        self.room.socket(|| drop(self.idle.iter().find_map(|slot| lock(slot).pop()))).await
     }
 
     /// Keeps a connection that is idle from `now` on for this worker's next request, unless the address gets none or there
@@ -133,7 +174,8 @@ impl Endpoint {
         let Some(slot) = self.idle.get(worker) else { return };
         let mut idle = lock(slot);
         // Looked at under the lock: whoever raises a flag does so before the lists are emptied.
-        if !self.is_retired() && !self.standing.is_closed() && idle.len() < most {
+        let welcome = !self.is_retired() && !self.standing.is_closed() && !self.room.is_wanted();
+        if welcome && idle.len() < most {
             idle.push(Idle { connection, rest: Rest { since: now, seen: now } });
         }
     }
@@ -203,25 +245,44 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// A request's place at an endpoint. Counts itself back when the response body ends or the client leaves.
 #[derive(Debug)]
-pub struct Ticket(Arc<Endpoint>);
+pub struct Ticket {
+    endpoint: Arc<Endpoint>,
+    /// Where the place is counted under `max_connections`: who waits for it.
+    queue: Option<Arc<Queue>>,
+    /// What the circuit breaker let it through as.
+    pub pass: Option<Pass>,
+}
 
 impl Ticket {
     /// Takes a place.
     pub fn take(endpoint: &Arc<Endpoint>) -> Self {
         endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
         endpoint.requests.fetch_add(1, Ordering::Relaxed);
-        Self(endpoint.clone())
+        Self { endpoint: endpoint.clone(), queue: None, pass: None }
+    }
+
+    /// Claims one of the `most` places that its address has; false where all are taken. When it is given back, those in
+    /// `queue` hear of it.
+    pub fn claim(&mut self, most: usize, queue: &Arc<Queue>) -> bool {
+        if self.queue.is_none() && self.endpoint.room.enter(most) {
+            self.queue = Some(queue.clone());
+        }
+        self.queue.is_some()
     }
 
     /// Where the place is.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.0
+        &self.endpoint
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(queue) = self.queue.take() {
+            self.endpoint.room.leave();
+            queue.serve();
+        }
     }
 }
 

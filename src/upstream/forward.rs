@@ -162,6 +162,7 @@ impl Journey {
     }
 
     async fn send(&mut self) -> Result<(http::Response<Flow>, Ticket), Reject> {
+        self.upstream.enter(&mut self.exchange)?;
         let mut failure = None;
         loop {
             let (ticket, entered) = match self.place().await {
@@ -220,7 +221,7 @@ impl Journey {
                 Err(Ended::Unsent) => self.upstream.metrics.retried(Retry::Stale),
                 Err(Ended::Fault(Fault::Stale, ..)) if self.goes_on(address, Fault::Stale) => {}
                 Err(Ended::Fault(fault, came, reject)) => {
-                    self.upstream.tried(ticket.endpoint(), came, None);
+                    self.upstream.tried(&ticket, came, None);
                     let goes_on = fault != Fault::Stale && self.goes_on(address, fault);
                     return if goes_on { Tried::Elsewhere(Some(reject)) } else { Tried::Over(reject) };
                 }
@@ -240,7 +241,10 @@ impl Journey {
 
     /// Nothing was sent, so any method may go elsewhere.
     fn unreachable(&mut self, ticket: &Ticket, error: ConnectError) -> Tried {
-        self.upstream.tried(ticket.endpoint(), Came::Connect, None);
+        if error.is_ours() {
+            return Tried::Over(self.upstream.overloaded(error));
+        }
+        self.upstream.tried(ticket, Came::Connect, None);
         let now = clock::now();
         let reject = match self.due(now).is_some_and(|due| due <= now) {
             true => Late::Deadline.reject(),
@@ -304,7 +308,8 @@ impl Journey {
         if agreed {
             return match self.asked.take() {
                 Some(asked) if upgrade::agrees(&asked, &response) => {
-                    let head = upgrade::tunnel(asked, response, ticket, &mut self.exchange);
+                    let idle = self.upstream.policy.idle_timeout;
+                    let head = upgrade::tunnel(asked, response, ticket, &mut self.exchange, idle);
                     Ok(Response { head, body: ResponseBody::Empty, exchange: self.exchange })
                 }
                 _ => Err(self.refuse(Reject::new(Reason::UpstreamProtocol, "the upstream switched protocols unasked"))),

@@ -9,7 +9,7 @@ use http::{Request, Uri};
 use tokio::sync::Semaphore;
 
 use super::Upstream;
-use super::connection::{Connection, Kind, SendError};
+use super::connection::{Connection, SendError};
 use super::endpoint::Endpoint;
 use super::interim::Interim;
 use super::policy::HealthPolicy;
@@ -84,8 +84,7 @@ async fn round(upstream: &Weak<Upstream>, endpoint: &Weak<Endpoint>, permits: &S
 /// Asks once; an error says what is wrong.
 async fn check(endpoint: &Arc<Endpoint>, policy: &HealthPolicy, host: HeaderValue) -> Result<(), String> {
     let asked = async {
-        let connection =
-            Connection::open(endpoint, Kind::Plain, policy.timeout).await.map_err(|error| error.to_string())?;
+        let connection = Connection::beside(endpoint, policy.timeout).await.map_err(|error| error.to_string())?;
         let response = connection
             .send(&mut Some(request(policy, host)), None, Interim::NOBODY)
             .await

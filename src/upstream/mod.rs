@@ -1,11 +1,14 @@
 //! Floor 2: from an upstream's name to a response. Knows nothing of routes or layers.
 
+pub mod admission;
 pub mod answer;
 pub mod answers;
 mod attempt;
 pub mod balance;
+pub mod breaker;
 pub mod budget;
 pub mod checkin;
+pub mod circuit;
 pub mod connection;
 pub mod discard;
 pub mod eject;
@@ -21,6 +24,7 @@ pub mod policy;
 pub mod resolve;
 pub mod retry;
 pub mod rewrite;
+pub mod room;
 pub mod spare;
 pub mod standing;
 pub mod status;
@@ -42,10 +46,13 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::base::clock;
 use crate::base::reject::{Reason, Reject};
+use crate::base::seat::Seats;
 use crate::base::tasks::{self, Task};
 use crate::telemetry::names;
 use crate::telemetry::recorder::Recorder;
+use admission::Queue;
 use balance::{Balancer, Endpoints};
+use breaker::Breaker;
 use budget::Budget;
 use endpoint::{Endpoint, Ticket};
 use lookup::Lookup;
@@ -82,6 +89,11 @@ pub struct Upstream {
     /// Addresses that have left and still have something to finish.
     draining: Mutex<Vec<Arc<Endpoint>>>,
     balancer: Balancer,
+    /// Requests in flight, counted under `max_in_flight`.
+    in_flight: Arc<Seats>,
+    /// Requests that wait for a place under `max_connections`.
+    queue: Arc<Queue>,
+    breaker: Arc<Breaker>,
     metrics: UpstreamMetrics,
     /// The retries that it bears.
     budget: Budget,
@@ -110,6 +122,9 @@ impl Upstream {
             endpoints: ArcSwap::default(),
             draining: Mutex::default(),
             balancer: Balancer::new(policy.balance),
+            in_flight: Arc::default(),
+            queue: Arc::default(),
+            breaker: Arc::default(),
             metrics: UpstreamMetrics::new(&policy.name, &tools.recorder),
             budget: Budget::new(clock::now()),
             workers,
@@ -124,6 +139,7 @@ impl Upstream {
             looking: OnceLock::new(),
             policy: policy.clone(),
         });
+        upstream.queue.belongs_to(&upstream);
         let _entered = tools.control.enter();
         match &policy.discovery {
             Discovery::Addresses(addresses) => upstream.replace(addresses),
@@ -141,6 +157,7 @@ impl Upstream {
     /// Takes a new list of addresses: the ones that stay keep their state, the ones that left are drained.
     fn replace(self: &Arc<Self>, addresses: &[WeightedAddress]) {
         let (old, new) = self.renew(addresses);
+        self.apply_limits();
         self.answered.send_replace(true);
         for gone in old.missing_in(&new) {
             gone.retire();
@@ -160,11 +177,19 @@ impl Upstream {
 
     /// A place at an address that is not one of `failed`.
     fn pick(&self, failed: &[SocketAddr]) -> Option<Ticket> {
+        let pass = self.passes()?;
+        let mut ticket = self.take_place(failed)?;
+        ticket.pass = pass;
+        Some(ticket)
+    }
+
+    /// An address that is not one of `failed`, whether or not it has room.
+    fn choose(&self, failed: &[SocketAddr]) -> Option<Ticket> {
         self.balancer.pick(&self.endpoints.load(), failed, fastrand::u64(..))
     }
 
-    /// The same when there is none yet: waits, within the deadline, for the name's first answer, and for the first
-    /// address of it to be checked.
+    /// The same when there is none yet: waits, within the deadline, for the name's first answer, for the first address of
+    /// it to be checked, and for room.
     async fn pick_later(&self, failed: &[SocketAddr], deadline: Option<Instant>) -> Result<Ticket, Reject> {
         let mut answered = self.answered.subscribe();
         let first_answer = answered.wait_for(|answered| *answered && !self.is_checking());
@@ -172,11 +197,13 @@ impl Upstream {
             Some(due) => drop(tokio::time::timeout_at(due.into(), first_answer).await),
             None => drop(first_answer.await),
         }
-        self.pick(failed).ok_or_else(|| {
-            Reject::new(Reason::NoEndpoints, "there is no address to send this request to")
-                .because(format!("upstream {} has no address that takes requests", self.name))
-                .retry_after(self.retry_after)
-        })
+        self.admit(failed, deadline).await
+    }
+
+    fn nowhere(&self) -> Reject {
+        Reject::new(Reason::NoEndpoints, "there is no address to send this request to")
+            .because(format!("upstream {} has no address that takes requests", self.name))
+            .retry_after(self.retry_after)
     }
 
     /// Whether there is an address for a request that is not one of `failed`.
@@ -187,9 +214,12 @@ impl Upstream {
 
     /// Hears how each try at an address ended, after this time to the response head where one came: the one place that
     /// draws conclusions from it.
-    fn tried(&self, endpoint: &Arc<Endpoint>, outcome: Outcome, took: Option<Duration>) {
+    fn tried(&self, ticket: &Ticket, outcome: Outcome, took: Option<Duration>) {
         self.metrics.ended(outcome, took);
-        self.weigh(endpoint, outcome, took);
+        if let (Some(circuit), Some(pass)) = (&self.policy.circuit, &ticket.pass) {
+            self.breaker.hear(circuit, &self.name, pass, outcome);
+        }
+        self.weigh(ticket.endpoint(), outcome, took);
         if outcome == Outcome::Connect {
             // The name may have changed.
             self.ask_now();

@@ -40,6 +40,31 @@ pub struct UpstreamPolicy {
     pub eject: EjectPolicy,
     /// How addresses are asked whether they are well; `None`: they are not.
     pub health: Option<HealthPolicy>,
+    /// Most open connections per address, and so most requests there at a time; 0 means no limit.
+    pub max_connections: usize,
+    /// Most requests in flight; 0 means no limit.
+    pub max_in_flight: usize,
+    /// When requests are refused because too many have failed; never, where it is absent.
+    pub circuit: Option<CircuitPolicy>,
+}
+
+/// When requests are refused because too many have failed: `[upstreams.NAME.circuit]`, validated.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CircuitPolicy {
+    /// The share of failures from which on it opens: above 0, at most 1.
+    pub failure_rate: f64,
+    /// How far back failures count.
+    pub window: Duration,
+    /// Tries in that time without which nothing is concluded.
+    pub min_requests: u32,
+    /// How long requests are refused before a few are let through.
+    pub open_for: Duration,
+}
+
+impl Default for CircuitPolicy {
+    fn default() -> Self {
+        Self { failure_rate: 0.5, window: Duration::from_secs(10), min_requests: 20, open_for: Duration::from_secs(10) }
+    }
 }
 
 /// Passive health: what a failing address is left out for, from the requests that it was sent.
@@ -181,6 +206,9 @@ impl UpstreamPolicy {
             retry: RetryPolicy::default(),
             eject: EjectPolicy::default(),
             health: None,
+            max_connections: 0,
+            max_in_flight: 0,
+            circuit: None,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::Upstream;
+use super::circuit;
 use super::eject::Phase;
 use super::endpoint::Endpoint;
 use super::health::Verdict;
@@ -25,11 +26,39 @@ pub struct UpstreamStatus {
     pub name: String,
     /// Its addresses, in order, those that are leaving last.
     pub addresses: Vec<AddressStatus>,
+    /// Requests that wait for a connection, where their number is limited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<usize>,
+    /// What the circuit breaker does, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub circuit: Option<CircuitStatus>,
     /// What the budget of retries is reckoned from.
     pub recent: RetryStatus,
     /// What its name last answered, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<NameStatus>,
+}
+
+/// A circuit breaker at one moment.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct CircuitStatus {
+    /// What it does.
+    pub state: CircuitState,
+    /// How long it will go on refusing requests, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_for_seconds: Option<f64>,
+}
+
+/// What a circuit breaker does; in the order of the numbers that the metric has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CircuitState {
+    /// Lets requests pass.
+    Closed,
+    /// Lets a few pass, to see what comes of them.
+    HalfOpen,
+    /// Refuses requests.
+    Open,
 }
 
 /// An address at one moment.
@@ -162,6 +191,8 @@ impl Upstream {
         UpstreamStatus {
             name: self.name.to_string(),
             addresses: current.iter().chain(&leaving).map(|endpoint| AddressStatus::of(endpoint, now)).collect(),
+            waiting: (self.policy.max_connections > 0).then(|| self.queue.len()),
+            circuit: self.policy.circuit.is_some().then(|| self.breaker.phase().into()),
             recent: RetryStatus { requests, retries },
             dns: self.resolving.get().map(super::resolve::Resolving::status),
         }
@@ -176,6 +207,17 @@ impl Upstream {
     }
 }
 
+impl From<circuit::Phase> for CircuitStatus {
+    fn from(phase: circuit::Phase) -> Self {
+        let (state, left) = match phase {
+            circuit::Phase::Closed => (CircuitState::Closed, None),
+            circuit::Phase::HalfOpen => (CircuitState::HalfOpen, None),
+            circuit::Phase::Open(left) => (CircuitState::Open, Some(left.as_secs_f64())),
+        };
+        Self { state, open_for_seconds: left }
+    }
+}
+
 impl UpstreamStatus {
     /// Sets the gauges of this upstream.
     pub fn measure(&self, recorder: &Recorder) {
@@ -187,6 +229,12 @@ impl UpstreamStatus {
         let idle: usize = self.addresses.iter().map(|address| address.idle).sum();
         recorder.gauge(names::UPSTREAM_CONNECTIONS, &[&self.name, "idle"]).set(idle as f64);
         recorder.gauge(names::UPSTREAM_CONNECTIONS, &[&self.name, "busy"]).set(open.saturating_sub(idle) as f64);
+        if let Some(waiting) = self.waiting {
+            recorder.gauge(names::UPSTREAM_WAITING, &[&self.name]).set(waiting as f64);
+        }
+        if let Some(circuit) = self.circuit {
+            recorder.gauge(names::UPSTREAM_CIRCUIT_STATE, &[&self.name]).set(f64::from(circuit.state as u8));
+        }
         if let Some(age) = self.dns.as_ref().and_then(|dns| dns.age_seconds) {
             recorder.gauge(names::DNS_ANSWER_AGE, &[&self.name]).set(age);
         }

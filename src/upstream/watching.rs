@@ -133,9 +133,15 @@ impl Upstream {
                 self.metrics.ejected();
                 tracing::warn!(upstream, %address, why = %trouble, seconds = sentence.as_secs_f64(), row, "ejected");
             }
-            Event::Returned(address) => tracing::info!(upstream, %address, "back from ejection"),
+            Event::Returned(address) => {
+                tracing::info!(upstream, %address, "back from ejection");
+                self.queue.serve();
+            }
             Event::Unhealthy(address, why) => tracing::warn!(upstream, %address, why, "not healthy"),
-            Event::Healthy(address) => tracing::info!(upstream, %address, "healthy"),
+            Event::Healthy(address) => {
+                tracing::info!(upstream, %address, "healthy");
+                self.queue.serve();
+            }
         }
     }
 }

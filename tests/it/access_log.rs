@@ -1,47 +1,7 @@
 //! One line of JSON for each request, whatever became of it.
 
-use std::path::PathBuf;
-
-use serde_json::Value;
-use tempfile::TempDir;
-
-use crate::support::{Backend, Client, Client2, Gate, OK, ask, eventually_some};
-
-/// A log file of a gateway.
-struct Log {
-    directory: TempDir,
-}
-
-impl Log {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        Self { directory }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.directory.path().join("access.log")
-    }
-
-    fn table(&self) -> String {
-        format!("[log]\naccess = {:?}\n", self.path())
-    }
-
-    /// The lines, once there are this many.
-    async fn lines(&self, count: usize) -> Vec<Value> {
-        let lines = eventually_some("enough lines", async || {
-            let text = std::fs::read_to_string(self.path()).unwrap();
-            (text.ends_with('\n') && text.lines().count() >= count).then_some(text)
-        });
-        let text = lines.await;
-        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
-        assert_eq!(lines.len(), count, "{text}");
-        lines
-    }
-
-    async fn only(&self) -> Value {
-        self.lines(1).await.remove(0)
-    }
-}
+use crate::support::log::Log;
+use crate::support::{Backend, Client, Client2, Gate, OK, ask};
 
 #[tokio::test]
 async fn a_line_says_what_happened() {

@@ -53,7 +53,9 @@ async fn every_family_is_one_that_is_documented_and_says_what_it_is() {
     let town = Town::new().await;
     let _container = town.start("app", 1).await;
     town.publish("app.test", &[1]);
-    let gate = town.gate(&town.route("app"));
+    let limited = "[[routes]]\nprefix = \"/limited\"\nupstream = \"limited\"\n[upstreams.limited]\n\
+                   addresses = [\"127.0.0.1:9\"]\nmax_connections = 1\ncircuit = {}\n";
+    let gate = town.gate(&format!("{}{limited}", town.route("app")));
     for path in ["/app/", "/nowhere"] {
         ask(gate.address(), path).await;
     }

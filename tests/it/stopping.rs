@@ -4,8 +4,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use http::Version;
+use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tollgate::base::clock;
@@ -14,7 +16,7 @@ use tollgate::base::tasks::{self, Task};
 use crate::support::load::{Client, ask};
 use crate::support::process::Process;
 use crate::support::town::Town;
-use crate::support::{eventually, eventually_async};
+use crate::support::{Client2, eventually, eventually_async};
 
 fn config(town: &Town, server: &str) -> String {
     format!(
@@ -140,6 +142,49 @@ async fn sigterm_under_load_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sigint_under_load_loses_nothing() {
     stops_without_loss("INT").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thirty_requests_in_flight_are_finished_beside_tunnels_and_streams_that_are_not() {
+    let town = Town::new().await;
+    let _container = town.start("app", 1).await;
+    let _echo = echo(town.listen(2).await);
+    town.publish("app.test", &[1]);
+    let (mut process, address, admin) = Process::serve(&config(&town, "workers = 2\nshutdown_grace = \"6s\"")).await;
+    let mut tunnels = join_all((0..3).map(|_| tunnel(address))).await;
+    let mut endless = Client::new(address, Version::HTTP_2);
+    let waits = "waited 2500 ms\n";
+    let requests = join_all((0..20).map(|_| long_request(address, Version::HTTP_11, "/app/delay/2500", waits)));
+    let streams = async {
+        // All of them on one connection.
+        let mut client = Client2::connect(address).await;
+        let asked = (0..10).map(|_| {
+            let mut client = client.clone();
+            async move { client.get("/app/delay/2500").await }
+        });
+        let answers = join_all(asked).await;
+        assert!(answers.iter().all(|(status, body)| *status == 200 && body.ends_with(waits)), "{answers:?}");
+        let more = http::Request::get("http://gate/app/").body(Full::<Bytes>::default()).unwrap();
+        assert!(client.send(more).await.is_err(), "the connection takes requests though it was told to go");
+    };
+    let orders = async {
+        eventually_async("all is under way", async || in_flight(admin).await == 3 + 1 + 30).await;
+        let told = clock::now();
+        process.signal("TERM");
+        eventually_async("it accepts no more", async || TcpStream::connect(address).await.is_err()).await;
+        for tunnel in &mut tunnels {
+            says_back(tunnel, b"still here").await;
+        }
+        told
+    };
+    // An event stream that goes on for longer than the grace.
+    let (_, (), cut, told) = tokio::join!(requests, streams, endless.ask("/app/stream/600"), orders);
+    assert!(cut.is_err(), "{cut:?}");
+    assert_eq!(process.ends().await, Some(0), "{}", process.printed());
+    assert!(told.elapsed() < Duration::from_secs(15), "{:?} for a grace of six seconds", told.elapsed());
+    for mut tunnel in tunnels {
+        assert_eq!(tunnel.read(&mut [0; 8]).await.unwrap_or(0), 0, "cut at the end of the grace");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

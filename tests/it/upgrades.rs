@@ -1,5 +1,6 @@
 //! Switching protocols: WebSockets pass as bytes once the upstream has agreed, and nothing passes before.
 
+use crate::support::log::Log;
 use crate::support::{Backend, Client, Gate, OK, Peer, eventually};
 
 const ASK: &str = "GET /ws HTTP/1.1\r\nHost: gate\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
@@ -68,6 +69,90 @@ async fn a_tunnel_that_stands_still_is_not_cut() {
     eventually("several idle times have passed", || began.elapsed().as_millis() > 300).await;
     client.send("ping").await;
     assert_eq!(client.exactly(4).await.unwrap(), b"ping");
+}
+
+#[tokio::test]
+async fn a_side_that_has_said_all_hears_the_other_out() {
+    let backend = Backend::start(async |mut peer| {
+        peer.request().await;
+        peer.send(AGREE).await;
+        let question = peer.ended().await;
+        peer.send([b"heard: ", &question[..]].concat()).await;
+    })
+    .await;
+    let log = Log::new();
+    let gate = Gate::before(&backend, &log.table());
+    let mut client = upgraded(&gate).await;
+    client.send("question").await;
+    client.finish().await;
+    assert_eq!(client.ended().await, b"heard: question");
+    let line = log.only().await;
+    assert_eq!((&line["bytes_in"], &line["bytes_out"]), (&8.into(), &15.into()), "{line}");
+    assert_eq!((&line["status"], &line["end"]), (&101.into(), &"ok".into()), "{line}");
+}
+
+#[tokio::test]
+async fn a_client_that_never_closes_keeps_no_tunnel_whose_upstream_has() {
+    let backend = Backend::start(async |mut peer| {
+        peer.request().await;
+        peer.send(format!("{AGREE}bye")).await;
+        peer.exactly(3).await;
+    })
+    .await;
+    let log = Log::new();
+    let gate = Gate::before_upstream(&backend, &format!("idle_timeout = \"300ms\"\n{}", log.table()));
+    let mut client = upgraded(&gate).await;
+    client.send("hey").await;
+    assert_eq!(client.ended().await, b"bye", "it is told that nothing more comes");
+    // It stays, and says nothing.
+    let line = log.only().await;
+    assert_eq!((&line["bytes_in"], &line["bytes_out"]), (&3.into(), &3.into()), "{line}");
+    assert_eq!(line["end"], "timeout", "{line}");
+    gate.counted("tollgate_requests_in_flight{route=\"app\"} 0").await;
+    gate.counted("tollgate_upstream_connections{upstream=\"app\",state=\"busy\"} 0").await;
+    eventually("the connection is over", || client.send_now(b"x").is_err()).await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_keeps_no_tunnel() {
+    let backend = Backend::start(async |mut peer| {
+        peer.request().await;
+        peer.send(AGREE).await;
+        while peer.try_send(vec![b'x'; 64 * 1024]).await.is_ok() {}
+    })
+    .await;
+    let log = Log::new();
+    let gate = Gate::before_upstream(&backend, &format!("idle_timeout = \"300ms\"\n{}", log.table()));
+    let mut client = Client::connect_narrow(gate.address()).await;
+    client.send(ASK).await;
+    assert_eq!(client.head().await.unwrap().status(), 101);
+    let line = log.only().await;
+    assert_eq!(line["end"], "timeout", "{line}");
+    gate.counted("tollgate_requests_in_flight{route=\"app\"} 0").await;
+}
+
+#[tokio::test]
+async fn a_tunnel_that_breaks_says_on_which_side() {
+    let log = Log::new();
+    let backend = Backend::start(async |mut peer| {
+        peer.request().await;
+        peer.send(AGREE).await;
+        match peer.exactly(4).await.as_deref() {
+            Some(b"stop") => peer.reset(),
+            _ => drop(peer.ended().await),
+        }
+    })
+    .await;
+    let gate = Gate::before(&backend, &log.table());
+    let mut client = upgraded(&gate).await;
+    client.send("stop").await;
+    client.ended().await;
+    assert_eq!(log.lines(1).await[0]["end"], "upstream_reset");
+    let mut client = upgraded(&gate).await;
+    client.send("wait").await;
+    gate.counted("tollgate_requests_in_flight{route=\"app\"} 1").await;
+    client.reset();
+    assert_eq!(log.lines(2).await[1]["end"], "client_gone");
 }
 
 #[tokio::test]

@@ -77,7 +77,7 @@ impl Meter {
     }
 }
 
-/// The pace that a request body must keep.
+/// The pace that a client must keep: with the bodies that it sends, and with those that it takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// Longest time without a byte; zero means for ever.
@@ -89,9 +89,9 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// How much longer the client may keep us waiting, having sent `bytes` in `waited` seconds of waiting, the last of
-    /// them for `idle` without a byte. Time in which nobody asked for more does not count.
-    fn patience(&self, bytes: u64, waited: Duration, idle: Duration) -> Option<Duration> {
+    /// How much longer the client may keep us waiting, having sent or taken `bytes` in `waited` seconds of waiting, the
+    /// last of them for `idle` without a byte. Time in which nobody asked for more does not count.
+    pub fn patience(&self, bytes: u64, waited: Duration, idle: Duration) -> Option<Duration> {
         let by_idle = (!self.idle.is_zero()).then(|| self.idle.saturating_sub(idle));
         let by_rate = (self.min_rate > 0).then(|| {
             let earned = Duration::from_millis(bytes.saturating_mul(1000) / self.min_rate);

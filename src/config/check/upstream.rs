@@ -8,7 +8,7 @@ use crate::config::file::{AddressSettings, ConfigFile, RetrySettings, UpstreamSe
 use crate::config::findings::Findings;
 use crate::config::key::KeyPath;
 use crate::config::text::{Fault, Text};
-use crate::upstream::policy::{Allowance, Discovery, RetryPolicy, UpstreamPolicy, WeightedAddress};
+use crate::upstream::policy::{Allowance, CircuitPolicy, Discovery, RetryPolicy, UpstreamPolicy, WeightedAddress};
 
 /// The upstreams by name.
 pub(super) type Upstreams = BTreeMap<String, Arc<UpstreamPolicy>>;
@@ -18,6 +18,7 @@ pub(super) fn upstreams(file: &ConfigFile, findings: &mut Findings) -> Upstreams
     let mut checked = Upstreams::new();
     for (name, settings) in &file.upstreams {
         let path = KeyPath::dotted("upstreams").key(name);
+        circuit(settings, &path, findings);
         if let Some(discovery) = discovery(settings, &path, findings) {
             let mut policy = policy(name, discovery, settings);
             policy.eject = health::eject(&settings.eject, &path.key("eject"), findings);
@@ -48,6 +49,17 @@ fn discovery(settings: &UpstreamSettings, path: &KeyPath, findings: &mut Finding
     }
 }
 
+/// A share is above 0, or the first try would open the circuit, whatever came of it.
+fn circuit(settings: &UpstreamSettings, path: &KeyPath, findings: &mut Findings) {
+    let Some(circuit) = &settings.circuit else { return };
+    let rate = circuit.failure_rate;
+    if !(rate > 0.0 && rate <= 1.0) {
+        let fault =
+            Fault::new(format!("{rate} is no share of failures")).hint("write it like `0.5`: above 0, at most 1");
+        findings.value(&path.key("circuit").key("failure_rate"), fault);
+    }
+}
+
 fn weighted(list: &[AddressSettings], path: &KeyPath, findings: &mut Findings) -> Vec<WeightedAddress> {
     let mut checked: Vec<WeightedAddress> = Vec::with_capacity(list.len());
     for (at, settings) in list.iter().enumerate() {
@@ -75,6 +87,14 @@ fn policy(name: &str, discovery: Discovery, settings: &UpstreamSettings) -> Upst
         drain_timeout: settings.drain_timeout.0,
         host_header: settings.host_header.0.clone(),
         retry: retry(&settings.retry),
+        max_connections: settings.max_connections,
+        max_in_flight: settings.max_in_flight,
+        circuit: settings.circuit.as_ref().map(|circuit| CircuitPolicy {
+            failure_rate: circuit.failure_rate,
+            window: circuit.window.0,
+            min_requests: circuit.min_requests,
+            open_for: circuit.open_for.0,
+        }),
         ..UpstreamPolicy::new(name, discovery)
     }
 }

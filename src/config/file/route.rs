@@ -54,6 +54,9 @@ pub struct RouteSettings {
     /// Bytes in a request body; 0 means no limit. Default: server.max_body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_body: Option<Text<Size>>,
+    /// Requests at a time; one more is answered 503. 0 means no limit.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub max_in_flight: usize,
 }
 
 impl Default for RouteSettings {
@@ -72,6 +75,7 @@ impl Default for RouteSettings {
             encoded_slashes: None,
             timeout: Text(RouteConfig::TIMEOUT),
             max_body: None,
+            max_in_flight: 0,
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::health::{EjectSettings, HealthSettings};
 use crate::config::text::{DnsTarget, Text};
-use crate::upstream::policy::{Balance, Condition, Discovery, HostHeader, UpstreamPolicy};
+use crate::upstream::policy::{Balance, CircuitPolicy, Condition, Discovery, HostHeader, UpstreamPolicy};
 
 /// Where requests go, and how they are balanced over the addresses there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -28,13 +28,22 @@ pub struct UpstreamSettings {
     pub connect_timeout: Text<Duration>,
     /// Time to the response head, per try. "0s" means no limit of its own.
     pub response_timeout: Text<Duration>,
-    /// Time between two reads of a response body; event streams and upgraded connections are exempt. "0s" means none.
+    /// Time between two reads of a response body; event streams are exempt, and upgraded connections until one side has
+    /// closed. "0s" means none.
     pub idle_timeout: Text<Duration>,
     /// How long an idle connection is kept; less where its server says so, or was seen to close earlier.
     pub keep_alive: Text<Duration>,
     /// Idle connections kept per address, over all workers.
     #[schemars(range(min = 0, max = 100_000))]
     pub max_idle: usize,
+    /// Open connections per address, idle ones included, and so requests there at a time. Where every address has as many,
+    /// requests wait in order, at most as many as can be served at a time, each for at most connect_timeout; the others
+    /// are answered 503. 0 means no limit.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub max_connections: usize,
+    /// Requests in flight, over all addresses; one more is answered 503. 0 means no limit.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub max_in_flight: usize,
     /// How long the busy connections of an address that left get to finish.
     pub drain_timeout: Text<Duration>,
     /// What the Host field says to the upstream: "client", "upstream" or a fixed name.
@@ -46,6 +55,9 @@ pub struct UpstreamSettings {
     /// Active health: each address is asked again and again whether it is well. Off unless the table is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthSettings>,
+    /// When requests are refused because too many have failed; never, unless the table is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub circuit: Option<CircuitSettings>,
 }
 
 /// An address of a fixed list.
@@ -92,6 +104,25 @@ pub struct RetrySettings {
     pub per_try_timeout: Text<Duration>,
 }
 
+/// When requests are refused because too many have failed: no answer, or 502, 503 or 504. After a while a few are let
+/// through, and what comes of them decides.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CircuitSettings {
+    /// Share of failures at which requests are refused.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub failure_rate: f64,
+    /// How far back failures count.
+    #[schemars(extend("x-minimum" = "100ms"))]
+    pub window: Text<Duration>,
+    /// Tries in that time without which nothing is concluded.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub min_requests: u32,
+    /// How long requests are refused before a few are let through.
+    #[schemars(extend("x-minimum" = "1ms"))]
+    pub open_for: Text<Duration>,
+}
+
 impl AddressSettings {
     /// An address with its weight.
     pub fn new(address: SocketAddr, weight: u32) -> Self {
@@ -115,6 +146,12 @@ impl Default for UpstreamSettings {
         let mut settings = Self::from(&UpstreamPolicy::new("", Discovery::Addresses(Vec::new())));
         settings.addresses = None;
         settings
+    }
+}
+
+impl Default for CircuitSettings {
+    fn default() -> Self {
+        (&CircuitPolicy::default()).into()
     }
 }
 

@@ -18,6 +18,8 @@ use tokio_util::io::poll_read_buf;
 
 use crate::base::added::Added;
 use crate::base::exchange::Exchange;
+use crate::base::seat::Seat;
+
 pub use body::{Decoded, Decoder};
 pub use head::{Framing, Head};
 pub use line::{Line, Lines};
@@ -58,6 +60,8 @@ pub enum BodyFailed {
 #[derive(Debug)]
 pub struct Wire {
     stream: TcpStream,
+    /// Its place at the address, given back behind the stream.
+    seat: Seat,
     line: Line,
     input: BytesMut,
     output: Vec<u8>,
@@ -75,9 +79,10 @@ pub struct Wire {
 
 impl Wire {
     /// Speaks over a socket, which is cut off through its line.
-    pub fn new(stream: TcpStream, line: Line) -> Self {
+    pub fn new(stream: TcpStream, seat: Seat, line: Line) -> Self {
         Self {
             stream,
+            seat,
             line,
             input: BytesMut::new(),
             output: Vec::new(),
@@ -100,9 +105,9 @@ impl Wire {
         nothing && !self.line.is_cut()
     }
 
-    /// The socket of an idle connection, for another codec.
-    pub fn into_stream(self) -> TcpStream {
-        self.stream
+    /// The socket of an idle connection and its place, for another codec.
+    pub fn into_parts(self) -> (TcpStream, Seat) {
+        (self.stream, self.seat)
     }
 
     /// Takes the head of a request that has no body; [`Self::answer`] sends it.

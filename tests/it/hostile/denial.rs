@@ -1,9 +1,8 @@
 //! Clients that want the gateway to run out of something: each must end by a limit, leave nothing behind, and not keep
 //! others from being served.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -194,55 +193,4 @@ async fn a_client_that_does_not_read_is_given_up() {
     let mut got = Vec::new();
     let _ = stream.read_to_end(&mut got);
     assert!((1..LENGTH).contains(&got.len()), "{} bytes", got.len());
-}
-
-/// A gateway as a process of its own, ended with the value.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_without_file_descriptors_recovers() {
-    let backend = Recorder::start();
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("gateway.toml");
-    let text = format!(
-        "[server]\nlisten = [\"127.0.0.1:0\"]\nworkers = 1\n[admin]\nlisten = \"off\"\n[log]\naccess = \"off\"\n\
-         [[routes]]\nprefix = \"/\"\nupstream = \"http://{}\"",
-        backend.address
-    );
-    std::fs::write(&file, text).unwrap();
-    let mut child = Command::new("sh")
-        .args(["-c", "ulimit -n 256; exec \"$0\" run --config \"$1\" 2>&1", env!("CARGO_BIN_EXE_tollgate")])
-        .arg(&file)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut log = BufReader::new(child.stdout.take().unwrap());
-    let _process = Process(child);
-    let mut line = String::new();
-    while !line.contains("serving") {
-        line.clear();
-        assert!(log.read_line(&mut line).unwrap() > 0, "it did not start");
-    }
-    let port = line.split("127.0.0.1:").nth(1).unwrap().split(']').next().unwrap();
-    let gate = SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap()));
-    assert!(serves(gate));
-    std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-    let crowd: Vec<TcpStream> = (0..500).map(|_| TcpStream::connect(gate).unwrap()).collect();
-    let mut late = TcpStream::connect(gate).unwrap();
-    late.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    late.write_all(REQUEST).unwrap();
-    assert!(late.read(&mut [0]).is_err(), "there were enough for everybody: nothing is tested");
-    drop(crowd);
-    late.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let mut got = Vec::new();
-    let _ = late.read_to_end(&mut got);
-    assert!(got.starts_with(b"HTTP/1.1 200 OK\r\n"), "{:?}", String::from_utf8_lossy(&got));
-    assert!(serves(gate));
 }

@@ -6,6 +6,7 @@ mod eventually;
 pub(crate) mod frames;
 mod gateway;
 pub(crate) mod load;
+pub(crate) mod log;
 pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod scrape;

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::eventually;
 
@@ -16,14 +17,13 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `tollgate` with these arguments and nothing in its environment.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
-            .args(arguments)
-            .env_clear()
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        command.args(arguments).env_clear();
+        Self::run(command)
+    }
+
+    fn run(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let printed = Arc::<Mutex<String>>::default();
         let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         follow(out, printed.clone());
@@ -34,10 +34,25 @@ impl Process {
     /// Starts `tollgate run` over this configuration, and waits until it serves. Returns where, and where its
     /// operators look.
     pub(crate) async fn serve(text: &str) -> (Self, SocketAddr, SocketAddr) {
+        Self::serve_by(text, |file| Self::start(&["run", "--config", file])).await
+    }
+
+    /// The same with so many file descriptors.
+    pub(crate) async fn serve_with_files(text: &str, files: usize) -> (Self, SocketAddr, SocketAddr) {
+        let start = |file: &str| {
+            let mut command = Command::new("sh");
+            let limited = format!("ulimit -n {files}; exec \"$0\" run --config \"$1\"");
+            command.args(["-c", &limited, env!("CARGO_BIN_EXE_tollgate"), file]);
+            Self::run(command)
+        };
+        Self::serve_by(text, start).await
+    }
+
+    async fn serve_by(text: &str, start: impl FnOnce(&str) -> Self) -> (Self, SocketAddr, SocketAddr) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("gateway.toml");
         std::fs::write(&file, text).unwrap();
-        let process = Self::start(&["run", "--config", file.to_str().unwrap()]);
+        let process = start(file.to_str().unwrap());
         process.says("serving").await;
         let addresses = process.addresses_in("serving");
         (process, addresses[0], addresses[1])
@@ -75,6 +90,15 @@ impl Process {
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status();
         assert!(sent.unwrap().success());
+    }
+
+    /// The processor time that it has used, in the ticks of Linux, of which a second has a hundred.
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // Behind the name, which may have spaces: the state is the third field, user and system time the 14th and 15th.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks = |at: usize| fields[at - 3].parse::<u64>().unwrap();
+        Duration::from_millis((ticks(14) + ticks(15)) * 10)
     }
 
     /// Whether it has not ended.

@@ -1,6 +1,6 @@
 //! Whether the gateway can be sent clients.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use axum::Json;
 use axum::extract::State;
@@ -18,14 +18,14 @@ pub struct Readiness {
     pub reasons: Vec<String>,
 }
 
-/// Ready when the gateway is not going down and every name has been answered once.
+/// Ready when the gateway is not going down and, since its start, every name has been answered once. Names that a reload
+/// brings are not waited for: the gateway serves its other routes.
 pub async fn readyz(State(desk): State<Arc<Desk>>) -> (StatusCode, Json<Readiness>) {
     let mut reasons = Vec::new();
     if desk.is_draining() {
         reasons.push("the gateway is shutting down".to_owned());
     }
-    let snapshot = desk.live.now().clone();
-    let waiting = snapshot.upstreams().iter().filter(|upstream| !upstream.is_ready());
+    let waiting = desk.awaited.iter().filter_map(Weak::upgrade).filter(|upstream| !upstream.is_ready());
     reasons.extend(waiting.map(|upstream| format!("upstream {} has no DNS answer yet", upstream.name)));
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -15,6 +15,7 @@ use tower::Service;
 
 use super::Upstream;
 use super::answer;
+use super::bound::Bound;
 use super::connection::{ConnectError, Connection, Flow, Kind, SendError};
 use super::endpoint::Ticket;
 use super::interim::Interim;
@@ -31,13 +32,13 @@ use crate::base::request::{Outcome, Refused, Request, Response};
 /// Sends a route's requests to its upstream.
 #[derive(Clone, Debug)]
 pub struct Forward {
-    upstream: Arc<Upstream>,
+    upstream: Arc<Bound>,
     rewrite: Arc<Rewrite>,
 }
 
 impl Forward {
     /// To this upstream, rewritten like this.
-    pub fn new(upstream: Arc<Upstream>, rewrite: Rewrite) -> Self {
+    pub fn new(upstream: Arc<Bound>, rewrite: Rewrite) -> Self {
         Self { upstream, rewrite: Arc::new(rewrite) }
     }
 }
@@ -59,7 +60,7 @@ impl Service<Request> for Forward {
 
 /// One request and its tries.
 struct Journey {
-    upstream: Arc<Upstream>,
+    upstream: Arc<Bound>,
     exchange: Box<Exchange>,
     /// The request as it goes out, while it is not on its way.
     request: Option<http::Request<RequestBody>>,
@@ -80,7 +81,7 @@ enum Failure {
 }
 
 impl Journey {
-    fn begin(upstream: Arc<Upstream>, rewrite: &Rewrite, request: Request) -> Self {
+    fn begin(upstream: Arc<Bound>, rewrite: &Rewrite, request: Request) -> Self {
         let Request { mut head, body, mut exchange } = request;
         exchange.upstream.name = Some(upstream.name.clone());
         exchange.body_in = body.meter();
@@ -310,7 +311,7 @@ impl Spare {
 
 /// A response's body. Brings the connection back when it has ended, whole.
 struct Checkin {
-    upstream: Arc<Upstream>,
+    upstream: Arc<Bound>,
     ticket: Ticket,
     flow: Flow,
     worker: usize,

@@ -75,13 +75,13 @@ impl Upstream {
         UpstreamStatus {
             name: self.name.to_string(),
             addresses: addresses.collect(),
-            dns: self.resolving.get().map(super::resolve::Resolving::status),
+            dns: self.resolving.load().as_ref().map(|resolving| resolving.status()),
         }
     }
 
-    /// Whether there is an address to send to, or the name has at least been answered.
+    /// Whether it has been said once which addresses there are.
     pub fn is_ready(&self) -> bool {
-        !self.endpoints.load().is_empty() || *self.answered.borrow()
+        self.source().has_spoken()
     }
 }
 

@@ -11,24 +11,26 @@ use super::eventually;
 pub(crate) struct Process {
     child: Child,
     printed: Arc<Mutex<String>>,
+    /// Where its configuration is.
+    folder: Option<tempfile::TempDir>,
 }
 
 impl Process {
     /// Starts `tollgate` with these arguments and nothing in its environment.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
-            .args(arguments)
-            .env_clear()
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        command.args(arguments).stdin(Stdio::piped());
+        Self::of(command)
+    }
+
+    /// Starts a command that becomes a `tollgate`, with nothing in its environment.
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut child = command.env_clear().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let printed = Arc::<Mutex<String>>::default();
         let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         follow(out, printed.clone());
         follow(err, printed.clone());
-        Self { child, printed }
+        Self { child, printed, folder: None }
     }
 
     /// Starts `tollgate run` over this configuration, and waits until it serves. Returns where, and where its
@@ -37,7 +39,8 @@ impl Process {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("gateway.toml");
         std::fs::write(&file, text).unwrap();
-        let process = Self::start(&["run", "--config", file.to_str().unwrap()]);
+        let mut process = Self::start(&["run", "--config", file.to_str().unwrap()]);
+        process.folder = Some(folder);
         process.says("serving").await;
         let addresses = process.addresses_in("serving");
         (process, addresses[0], addresses[1])

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http::Version;
 use tokio_util::sync::CancellationToken;
-use tollgate::base::tasks::{self, Task};
+use tollgate::base::tasks::Task;
 
 use crate::support::crowd::{self, says_back, tunnel};
 use crate::support::load::{Client, Load, ask};

@@ -22,6 +22,7 @@ mod pages;
 mod paths;
 mod reload;
 mod replacing;
+mod resting;
 mod routing;
 mod stopping;
 mod support;

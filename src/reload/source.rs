@@ -59,11 +59,12 @@ impl Source {
         loop {
             // Looked at before they are read: what changes meanwhile is a change after this load.
             let named = self.seen().named.clone();
-            let contents = self.look(&named);
+            let mut contents = self.look(&named);
             let loaded = load::load(&self.input);
             let mut seen = self.seen();
             if let Ok(loaded) = &loaded {
                 let known = loaded.files.iter().all(|file| contents.contains_key(file));
+                contents.retain(|file, _| loaded.files.contains(file));
                 seen.named = loaded.files.clone();
                 if !known && round < ROUNDS {
                     round += 1;

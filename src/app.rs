@@ -20,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 
 use self::adjust::{Adjustable, reloader, services};
 use self::takeover::Offer;
-use crate::admin::guard::Guard;
 use crate::admin::{self, Desk};
 use crate::base::clock;
 use crate::base::tasks::{self, Task};
@@ -157,7 +156,7 @@ impl Gateway {
             started: clock::now(),
             awaited: live.now().upstreams().iter().map(Arc::downgrade).collect(),
             reloads: reloads.clone(),
-            guard: Guard { open: is_loopback(admin.as_ref()), token: running.token.clone() },
+            guard: running.guard.clone(),
         };
         let (closing, retiring) = (CancellationToken::new(), CancellationToken::new());
         let addresses = listeners.iter().map(|listener| listener.address).collect();
@@ -299,10 +298,6 @@ fn accept_all(
         tasks::spawn_on(control.handle(), listen::accept(listener, accepting.clone(), refused))
     };
     listeners.into_iter().map(accept).collect()
-}
-
-fn is_loopback(admin: Option<&Listener>) -> bool {
-    admin.is_some_and(|listener| listener.address.ip().to_canonical().is_loopback())
 }
 
 /// The runtime of everything that is not a request.

@@ -1,7 +1,9 @@
 //! Floor 5: the operators' face, on a listener of its own: health, metrics, status. Never on the path of a request.
 
+pub mod addresses;
 pub mod guard;
 pub mod health;
+pub mod problem;
 pub mod reload;
 pub mod status;
 
@@ -63,7 +65,7 @@ pub struct Desk {
     /// What reloads.
     pub reloads: Reloads,
     /// Who may change something.
-    pub guard: Guard,
+    pub guard: Arc<Guard>,
 }
 
 impl Desk {
@@ -81,6 +83,8 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .route("/metrics", get(metrics))
         .route("/api/v1/status", get(status::status))
         .route("/api/v1/reload", post(reload::reload))
+        .route("/api/v1/upstreams/{upstream}/addresses/{address}/drain", post(addresses::drain))
+        .route("/api/v1/upstreams/{upstream}/addresses/{address}/undrain", post(addresses::undrain))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
         .layer(RequestBodyLimitLayer::new(BODY))
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, PATIENCE))

@@ -4,20 +4,19 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use http::StatusCode;
 
 use super::Desk;
+use super::guard::Allowed;
+use super::problem::Problem;
 use crate::runtime::reloads::Trigger;
 
 /// 200 with what is different, or 422 with what is wrong while the old configuration runs on.
-pub async fn reload(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
-    if let Err(refused) = desk.guard.check(&headers) {
-        return refused.into_response();
-    }
+pub async fn reload(_: Allowed, State(desk): State<Arc<Desk>>) -> Response {
     match desk.reloads.from_files(Trigger::Api).await {
         Some(verdict) if verdict.is_ok() => Json(&*verdict).into_response(),
         Some(verdict) => (StatusCode::UNPROCESSABLE_ENTITY, Json(&*verdict)).into_response(),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "the gateway is shutting down\n").into_response(),
+        None => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "the gateway is going down").into_response(),
     }
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use tracing::level_filters::LevelFilter;
 
+use crate::admin::guard::Guard;
 use crate::base::body::Pace;
-use crate::base::secret::Secret;
 use crate::config::{Config, LogLevel, ServerConfig};
 use crate::reload::source::Source;
 use crate::reload::{Counters, Reloader};
@@ -33,8 +33,8 @@ pub(super) struct Adjustable {
     pub(super) most: Arc<AtomicUsize>,
     /// `[server]`, as it is in force.
     pub(super) server: Arc<ArcSwap<ServerConfig>>,
-    /// `[admin] token`, as it is in force.
-    pub(super) token: Arc<ArcSwapOption<Secret>>,
+    /// Who may change something.
+    pub(super) guard: Arc<Guard>,
     /// Turns the log up and down.
     pub(super) dial: Option<Dial>,
 }
@@ -47,7 +47,7 @@ impl Adjustable {
             workers: Arc::new(workers),
             most: Arc::new(AtomicUsize::new(config.server.max_connections)),
             server: Arc::new(ArcSwap::from_pointee(config.server.clone())),
-            token: Arc::new(ArcSwapOption::from_pointee(config.admin.token.clone())),
+            guard: Arc::new(Guard::new(config.admin.token.clone(), config.admin.listen.map(|address| address.ip()))),
             dial,
         })
     }
@@ -59,7 +59,7 @@ impl Adjustable {
             self.workers.renew(services(&self.live, &config.server, self.workers.count()));
             self.most.store(config.server.max_connections, Ordering::Relaxed);
         }
-        self.token.store(config.admin.token.clone().map(Arc::new));
+        self.guard.renew(config.admin.token.clone());
         if let Some(dial) = &self.dial {
             dial.set(level(config.log.level));
         }

@@ -1,6 +1,7 @@
 //! From what was written to what cannot be wrong: everything that holds between two keys, and the secrets. Each value
 //! by itself has been checked when it was read. Problems are collected; the result counts only if there are none.
 
+mod health;
 mod route;
 mod upstream;
 

@@ -58,6 +58,9 @@ impl Upstream {
         if old.balance != policy.balance {
             self.balancer.store(Arc::new(Balancer::new(policy.balance)));
         }
+        if old.health != policy.health || old.eject != policy.eject {
+            self.follow_checks();
+        }
         let same_dns = self.source().dns.as_ref() == Some(&tools.dns);
         if old.discovery != policy.discovery || !same_dns {
             let _entered = tools.control.enter();

@@ -38,7 +38,7 @@ impl Deref for Bound {
 }
 
 /// The name and port as a `Host` field says them (RFC 9110 §7.2).
-fn own_host(policy: &UpstreamPolicy) -> HeaderValue {
+pub(super) fn own_host(policy: &UpstreamPolicy) -> HeaderValue {
     let text = match &policy.discovery {
         Discovery::Dns { name, port: 80 } => name.trim_end_matches('.').to_owned(),
         Discovery::Dns { name, port } => format!("{}:{port}", name.trim_end_matches('.')),

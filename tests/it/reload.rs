@@ -238,3 +238,21 @@ async fn lookups_follow_the_new_settings_and_what_is_known_stays_known() {
     gate.reload(&text(town.names.local_addr())).await;
     eventually_async("it is well again", async || status(&gate).await["upstreams"][0]["dns"]["state"] == "fresh").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_out_of_service_stays_out() {
+    let (one, other) = (Backend::answering(OK).await, Backend::answering(OK).await);
+    let list = [one.address(), other.address()];
+    let gate = Gate::start(&fixed(&list, "[upstreams.app.eject]\nfailures = 3"));
+    let path = format!("/api/v1/upstreams/app/addresses/{}/drain", one.address());
+    let drained = crate::support::ask(gate.admin(), format!("POST {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
+    assert_eq!(drained.status(), 200, "{drained:?}");
+    let before = status(&gate).await["upstreams"][0]["addresses"][0].clone();
+    assert!(gate.reload(&fixed(&list, "max_idle = 5\n[upstreams.app.eject]\nfailures = 4")).await.is_ok());
+    assert_eq!(status(&gate).await["upstreams"][0]["addresses"][0]["state"], before["state"]);
+    let mut client = Client::connect(gate.address()).await;
+    for _ in 0..4 {
+        assert_eq!(client.get("/").await.status(), 200);
+    }
+    assert_eq!((one.seen().len(), other.seen().len()), (0, 4));
+}

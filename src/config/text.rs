@@ -3,6 +3,7 @@
 
 mod choice;
 mod net;
+mod retry;
 mod route;
 mod secret;
 mod target;
@@ -22,7 +23,7 @@ use serde::ser::{Serialize, Serializer};
 
 use super::{AccessTarget, HostMatch};
 use crate::base::units::{ByteRate, Size};
-use crate::upstream::policy::HostHeader;
+use crate::upstream::policy::{Condition, HostHeader};
 
 pub(super) use self::choice::not_among;
 pub use self::net::{AdminListen, DnsTarget, NameServer, SocketPath};
@@ -94,6 +95,7 @@ pub const FORMATS: &[Format] = &[
     Format::of::<AccessTarget>(),
     Format::of::<HostMatch>(),
     Format::of::<HostHeader>(),
+    Format::of::<Condition>(),
     Format::of::<Method>(),
     Format::of::<HeaderName>(),
     Format::of::<HeaderValue>(),

@@ -3,23 +3,31 @@
 mod adopt;
 pub mod answer;
 pub mod answers;
+mod attempt;
 pub mod balance;
 pub mod bound;
+pub mod budget;
+pub mod checkin;
 pub mod connection;
+pub mod discard;
 pub mod eject;
 pub mod endpoint;
 pub mod forward;
 pub mod health;
 pub mod interim;
+pub mod keep_alive;
 pub mod limit;
 pub mod lookup;
 pub mod metrics;
 pub mod policy;
 pub mod resolve;
+pub mod retry;
 pub mod rewrite;
+pub mod spare;
 pub mod standing;
 pub mod status;
 mod swarm;
+pub mod time_left;
 pub mod upgrade;
 pub mod ward;
 mod watching;
@@ -34,11 +42,13 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
+use crate::base::clock;
 use crate::base::reject::{Reason, Reject};
 use crate::base::tasks::{self, Task};
 use crate::telemetry::recorder::Recorder;
 use adopt::Source;
 use balance::{Balancer, Endpoints};
+use budget::Budget;
 use endpoint::{Endpoint, Ticket};
 use lookup::Lookup;
 use metrics::{Outcome, UpstreamMetrics};
@@ -75,6 +85,8 @@ pub struct Upstream {
     draining: Mutex<Vec<Arc<Endpoint>>>,
     balancer: ArcSwap<Balancer>,
     metrics: UpstreamMetrics,
+    /// The retries that it bears.
+    budget: Budget,
     workers: usize,
     /// Seconds after which it is worth asking again when there is no address.
     retry_after: AtomicU64,
@@ -101,6 +113,7 @@ impl Upstream {
             draining: Mutex::default(),
             balancer: ArcSwap::from_pointee(Balancer::new(policy.balance)),
             metrics: UpstreamMetrics::new(&policy.name, &tools.recorder),
+            budget: Budget::new(clock::now()),
             workers,
             retry_after: AtomicU64::default(),
             control: tools.control.clone(),
@@ -211,15 +224,17 @@ impl Drop for Upstream {
     }
 }
 
-/// Looks through the idle connections, so often that one is kept for `keep_alive` and little longer.
+/// Looks through the idle connections, so often that one is kept for `keep_alive` and little longer, and keeps the
+/// account of retries.
 async fn sweep(upstream: Weak<Upstream>) {
     let keep_alive = |upstream: &Weak<Upstream>| Some(upstream.upgrade()?.policy.load().keep_alive);
     while let Some(keep) = keep_alive(&upstream) {
         let period = SWEEP.min(keep / 2).max(Duration::from_millis(10));
-        let most = u32::try_from(keep.as_millis() / period.as_millis()).unwrap_or(u32::MAX);
         tokio::time::sleep(period).await;
         let Some(upstream) = upstream.upgrade() else { return };
-        upstream.endpoints.load().iter().for_each(|endpoint| endpoint.sweep(most));
+        let now = clock::now();
+        upstream.endpoints.load().iter().for_each(|endpoint| endpoint.sweep(keep, now));
         upstream.draining().retain(|endpoint| endpoint.in_flight() > 0);
+        upstream.budget.tick(now);
     }
 }

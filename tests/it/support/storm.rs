@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use axum::routing::post;
 use tollgate::base::clock;
+use tollgate::lab::hello;
 
 use super::Gate;
 use super::crowd::{self, Crowd, Size};
@@ -57,7 +59,11 @@ impl Storm {
     /// Runs it. Whatever is closed or fails ends the test.
     pub(crate) async fn run(self) -> Weathered {
         let town = Town::new().await;
-        let _containers = (town.start("app", 1).await, town.start("app", 2).await);
+        let container = async |last: u8| {
+            let router = hello::router(&format!("app@{}", town.address(last)));
+            town.start_with(router.route("/count", post(crowd::count)), last).await
+        };
+        let _containers = (container(1).await, container(2).await);
         let _echo = crowd::echo(town.listen(9).await);
         town.publish("app.test", &[1, 2]);
         let gate = Gate::start(&configuration(&town, false));

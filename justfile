@@ -41,6 +41,10 @@ doc:
 bench filter="":
     cargo bench --locked {{filter}}
 
+# Reloads, a killed backend and rolling updates under load, each for MINUTES
+soak minutes="1":
+    SOAK_MINUTES={{minutes}} cargo test --release --locked --test soak -- --ignored --nocapture --test-threads 1
+
 # The stack on a real Docker Swarm, as root
 swarm:
     tests/swarm/run.sh

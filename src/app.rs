@@ -1,43 +1,55 @@
 //! The gateway as a value: started from a configuration, stopped by its owner. The binary and every test use it the
 //! same way, and two of them in one process never meet.
 
+mod adjust;
+mod sockets;
+pub mod takeover;
+
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::guard::Guard;
+use self::adjust::{Adjustable, reloader, services};
+use self::takeover::Offer;
 use crate::admin::{self, Desk};
-use crate::base::body::Pace;
 use crate::base::clock;
 use crate::base::tasks::{self, Task};
 use crate::config::{AccessTarget, Config, ServerConfig};
 use crate::layers::access_log::Lines;
 use crate::layers::request_id::RequestId;
+use crate::reload;
+use crate::reload::source::Source;
+use crate::reload::watch::{self, Pace};
 use crate::runtime::Live;
 use crate::runtime::build::{self, Tools};
-use crate::serve::Limits;
-use crate::serve::connection::Service;
+use crate::runtime::reloads::Reloads;
 use crate::serve::listen::{self, Accepting, Listener};
 use crate::serve::workers::{CodecRefusals, Workers};
 use crate::telemetry::access_log::{self, AccessLog};
+use crate::telemetry::logging::Dial;
 use crate::telemetry::names;
 use crate::telemetry::recorder::Recorder;
 use crate::upstream;
 use crate::upstream::lookup::Lookup;
 
+pub use self::adjust::level;
+pub use self::sockets::{Handed, Handles, Inherited, Role};
+
 /// How long the queue of a listener is emptied for at most when the gateway goes down.
 const LAST_CALL: Duration = Duration::from_secs(1);
+/// How often a sign of life is looked for.
+const OFTEN: Duration = Duration::from_millis(10);
 /// How often buffered access lines are handed over.
 const FLUSH: Duration = Duration::from_secs(1);
-/// Waiting for a body that is free before `min_body_rate` counts.
-const BODY_GRACE: Duration = Duration::from_secs(5);
 
 /// Why a gateway could not be started.
 #[derive(Debug, Error)]
@@ -58,6 +70,12 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// A socket that was handed over belongs to no address of the configuration.
+    #[error("a socket was handed over for {address}, which neither `server.listen` nor `admin.listen` names")]
+    Unwanted {
+        /// Where it is bound.
+        address: SocketAddr,
+    },
     /// No thread, or no runtime.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -67,6 +85,19 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Gateway;
 
+/// What a gateway may have besides a configuration.
+#[derive(Default)]
+pub struct Extras {
+    /// The files that the configuration is from: they are watched, and read again on a reload.
+    pub files: Option<Arc<Source>>,
+    /// How they are watched.
+    pub watch: Pace,
+    /// Sockets that somebody else has bound already.
+    pub sockets: Inherited,
+    /// What turns the log up and down.
+    pub dial: Option<Dial>,
+}
+
 /// A gateway that serves. Dropping it ends it at once; [`Running::shutdown`] lets requests finish.
 #[derive(Debug)]
 pub struct Running {
@@ -75,9 +106,14 @@ pub struct Running {
     draining: Arc<AtomicBool>,
     accepting: Vec<Task>,
     closing: CancellationToken,
+    retiring: CancellationToken,
+    handles: Arc<Handles>,
     workers: Arc<Workers>,
     lines: Option<Arc<Lines>>,
-    delay: Duration,
+    /// `[server]`, as it is in force.
+    server: Arc<ArcSwap<ServerConfig>>,
+    reloads: Reloads,
+    taken_over: CancellationToken,
     background: Vec<Task>,
     /// Where everything runs that is not a request.
     control: Option<Runtime>,
@@ -89,45 +125,63 @@ impl Gateway {
     /// # Errors
     /// See [`StartError`].
     pub fn start(config: &Config) -> Result<Running, StartError> {
-        let listeners = bind_all(&config.server.listen)?;
-        let admin = config.admin.listen.map(bind).transpose()?;
+        Self::start_with(config, Extras::default())
+    }
+
+    /// The same with more than a configuration.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn start_with(config: &Config, extras: Extras) -> Result<Running, StartError> {
+        let Extras { files, watch, mut sockets, dial } = extras;
+        let listeners = sockets.bind_all(Role::Clients, &config.server.listen)?;
+        let admin = sockets.bind_all(Role::Operators, config.admin.listen.as_slice())?.pop();
+        sockets.finish()?;
+        let handles = Arc::new(Handles::of(config, &listeners, admin.as_ref())?);
         let control = control()?;
         let count = worker_count(&config.server);
         let recorder = recorder();
         let lines = lines(&config.log.access, count, &recorder)?;
         let tools = tools(config, count, &recorder, lines.clone(), &control);
-        let live = Live::new(build::snapshot(config, &tools));
-        let limits = Arc::new(limits(&config.server));
-        let services = (0..count).map(|worker| Service::new(live.clone(), limits.clone(), worker)).collect();
-        let workers = Arc::new(Workers::start(services, &codec_refusals(&recorder), config.server.shutdown_grace)?);
-        let addresses: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
+        let live = Live::new(build::build(config, &tools).complete(&tools));
+        let workers = Workers::start(services(&live, &config.server, count), &codec_refusals(&recorder))?;
+        let running = Adjustable::new(config, live.clone(), workers, dial);
         let draining = Arc::new(AtomicBool::new(false));
-        let seats = listeners.iter().map(|listener| (listener.address, listener.seats.clone())).collect();
-        let guard = Guard::new(config.admin.token.clone(), config.admin.listen.map(|address| address.ip()));
-        let started = clock::now();
-        let desk = Desk { live, recorder, listeners: seats, draining: draining.clone(), guard, started };
-        let closing = CancellationToken::new();
-        let accepting =
-            Accepting { workers: workers.clone(), most: config.server.max_connections, closing: closing.clone() };
-        let accept = |listener: Listener| {
-            let labels = [&*listener.address.to_string(), "overloaded"];
-            let refused = desk.recorder.counter(names::CONNECTIONS_REFUSED, &labels);
-            tasks::spawn_on(control.handle(), listen::accept(listener, accepting.clone(), refused))
+        let (reloads, orders) = Reloads::new();
+        let desk = Desk {
+            live: live.clone(),
+            recorder: recorder.clone(),
+            listeners: listeners.iter().map(|listener| (listener.address, listener.seats.clone())).collect(),
+            draining: draining.clone(),
+            started: clock::now(),
+            awaited: live.now().upstreams().iter().map(Arc::downgrade).collect(),
+            reloads: reloads.clone(),
+            guard: running.guard.clone(),
         };
-        let accepting = listeners.into_iter().map(accept).collect();
+        let (closing, retiring) = (CancellationToken::new(), CancellationToken::new());
+        let addresses = listeners.iter().map(|listener| listener.address).collect();
+        let accepting = accept_all(listeners, &running, &closing, &recorder, &control);
         let admin_address = admin.as_ref().map(|listener| listener.address);
-        let mut background = Vec::new();
-        background.extend(admin.map(|listener| serve_admin(listener, Arc::new(desk), &control)));
-        background.extend(lines.clone().map(|lines| tasks::spawn_on(control.handle(), flush(lines))));
+        let reloader = reloader(config, &running, live, tools, files.clone());
+        let handle = control.handle();
+        let watching = |files| tasks::spawn_on(handle, watch::watch(files, watch, reloads.clone(), handle.clone()));
+        let mut background = vec![tasks::spawn_on(handle, reload::run(reloader, orders, handle.clone()))];
+        background.extend(admin.map(|listener| serve_admin(listener, Arc::new(desk), retiring.clone(), &control)));
+        background.extend(lines.clone().map(|lines| tasks::spawn_on(handle, flush(lines))));
+        background.extend(files.map(watching));
         Ok(Running {
             addresses,
             admin: admin_address,
             draining,
             accepting,
             closing,
-            workers,
+            retiring,
+            handles,
+            workers: running.workers.clone(),
             lines,
-            delay: config.server.shutdown_delay,
+            server: running.server.clone(),
+            reloads,
+            taken_over: CancellationToken::new(),
             background,
             control: Some(control),
         })
@@ -145,20 +199,70 @@ impl Running {
         self.admin
     }
 
+    /// What brings it to another configuration while it runs.
+    pub fn reloads(&self) -> &Reloads {
+        &self.reloads
+    }
+
+    /// Offers the listening sockets to another process of the same user at this path, from now on.
+    ///
+    /// # Errors
+    /// When the path cannot be had.
+    pub fn offer_takeover(&mut self, path: &Path) -> io::Result<()> {
+        if let Some(control) = &self.control {
+            let offer = Offer::bind(path, self.handles.clone(), self.taken_over.clone())?;
+            self.background.push(tasks::spawn_on(control.handle(), offer.serve(control.handle().clone())));
+        }
+        Ok(())
+    }
+
+    /// Resolves when another process serves in this one's place, which then has only to finish.
+    pub fn taken_over(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.taken_over.clone().cancelled_owned()
+    }
+
+    /// Whether all threads still get to their work: asks them, and looks at their answers `within` this time.
+    pub async fn is_alive(&self, within: Duration) -> bool {
+        let (here, control) = (Arc::<AtomicBool>::default(), self.control.as_ref());
+        let answer = here.clone();
+        let _asked = control
+            .map(|control| tasks::spawn_on(control.handle(), async move { answer.store(true, Ordering::Relaxed) }));
+        self.workers.call();
+        let until = clock::now() + within;
+        loop {
+            if here.load(Ordering::Relaxed) && self.workers.heard() {
+                return true;
+            }
+            if clock::now() >= until {
+                return false;
+            }
+            tokio::time::sleep(OFTEN).await;
+        }
+    }
+
     /// Goes down without losing a request: says that it is not ready, keeps serving for `shutdown_delay`, then accepts
     /// nothing more and waits for what is in flight, at most for `shutdown_grace`. Blocks that long.
-    pub fn shutdown(mut self) {
+    pub fn shutdown(self) {
+        let delay = if self.taken_over.is_cancelled() { Duration::ZERO } else { self.server.load().shutdown_delay };
         self.draining.store(true, Ordering::Relaxed);
-        std::thread::sleep(self.delay);
+        std::thread::sleep(delay);
+        self.finish();
+    }
+
+    /// Accepts nothing more, and finishes what it has.
+    fn finish(mut self) {
+        self.handles.close();
+        if self.taken_over.is_cancelled() {
+            // Operators are to talk to the one that serves.
+            self.retiring.cancel();
+        }
         self.stop_accepting();
-        self.workers.drain();
+        self.workers.drain(self.server.load().shutdown_grace);
         if let Some(lines) = &self.lines {
             lines.flush();
         }
     }
-}
 
-impl Running {
     /// Closes the listeners, once what waits in their queues has been accepted.
     fn stop_accepting(&mut self) {
         self.closing.cancel();
@@ -179,12 +283,21 @@ impl Drop for Running {
     }
 }
 
-fn bind(address: SocketAddr) -> Result<Listener, StartError> {
-    listen::bind(address).map_err(|error| StartError::Listen { address, error })
-}
-
-fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<Listener>, StartError> {
-    addresses.iter().copied().map(bind).collect()
+fn accept_all(
+    listeners: Vec<Listener>,
+    running: &Adjustable,
+    closing: &CancellationToken,
+    recorder: &Recorder,
+    control: &Runtime,
+) -> Vec<Task> {
+    let accepting =
+        Accepting { workers: running.workers.clone(), most: running.most.clone(), closing: closing.clone() };
+    let accept = |listener: Listener| {
+        let labels = [&*listener.address.to_string(), "overloaded"];
+        let refused = recorder.counter(names::CONNECTIONS_REFUSED, &labels);
+        tasks::spawn_on(control.handle(), listen::accept(listener, accepting.clone(), refused))
+    };
+    listeners.into_iter().map(accept).collect()
 }
 
 /// The runtime of everything that is not a request.
@@ -239,19 +352,8 @@ fn tools(
         dns: Arc::new(config.dns.clone()),
         lookup: Arc::new(Lookup::from_policy(&config.dns)),
     };
-    Tools { recorder: recorder.clone(), lines, request_id: Arc::new(RequestId::new(seeds, anchor)), upstream }
-}
-
-fn limits(server: &ServerConfig) -> Limits {
-    Limits {
-        trusted: server.trusted_proxies.clone(),
-        max_headers: server.max_headers,
-        max_header_bytes: server.max_header_bytes,
-        header_read_timeout: server.header_read_timeout,
-        keep_alive_timeout: server.keep_alive_timeout,
-        pace: Pace { idle: server.body_idle_timeout, min_rate: server.min_body_rate, grace: BODY_GRACE },
-        http2_max_streams: server.http2_max_streams,
-    }
+    let request_id = Arc::new(RequestId::new(seeds, anchor));
+    Tools { recorder: recorder.clone(), lines, request_id, upstream, parts: Arc::default() }
 }
 
 fn codec_refusals(recorder: &Recorder) -> CodecRefusals {
@@ -259,11 +361,11 @@ fn codec_refusals(recorder: &Recorder) -> CodecRefusals {
     CodecRefusals { malformed: counter("bad_request"), too_large: counter("header_too_large") }
 }
 
-fn serve_admin(listener: Listener, desk: Arc<Desk>, control: &Runtime) -> Task {
+fn serve_admin(listener: Listener, desk: Arc<Desk>, retiring: CancellationToken, control: &Runtime) -> Task {
     let router = admin::router(desk);
     tasks::spawn_on(control.handle(), async move {
         match tokio::net::TcpListener::from_std(listener.into_socket()) {
-            Ok(listener) => admin::serve(listener, router).await,
+            Ok(listener) => admin::serve(listener, router, retiring).await,
             Err(error) => tracing::error!(%error, "the admin listener failed"),
         }
     })

@@ -42,7 +42,7 @@
 //! |---|---|
 //! | 7 | the binaries |
 //! | 6 | [`app`]: the gateway as a value |
-//! | 5 | [`serve`]: sockets in · [`admin`]: the operators' pages · [`lab`]: what surrounds a gateway in a trial |
+//! | 5 | [`serve`]: sockets in · [`admin`]: the operators' pages · [`reload`]: from one configuration to the next · [`lab`]: what surrounds a gateway in a trial |
 //! | 4 | [`runtime`]: what runs, made from a configuration |
 //! | 3 | [`config`]: from text to what cannot be wrong |
 //! | 2 | [`layers`]: the policies in front · [`upstream`]: names, addresses, connections |
@@ -71,6 +71,7 @@ pub mod base;
 pub mod config;
 pub mod lab;
 pub mod layers;
+pub mod reload;
 pub mod runtime;
 pub mod serve;
 pub mod telemetry;

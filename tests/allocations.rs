@@ -15,7 +15,7 @@ use tollgate::config::load;
 use tollgate::layers::access_log::Lines;
 use tollgate::layers::request_id::RequestId;
 use tollgate::runtime::Live;
-use tollgate::runtime::build::{Tools, snapshot};
+use tollgate::runtime::build::{Tools, build};
 use tollgate::serve::Limits;
 use tollgate::serve::connection::Service;
 use tollgate::telemetry::access_log::AccessLog;
@@ -107,6 +107,7 @@ fn service(backend: SocketAddr, control: &tokio::runtime::Runtime) -> Arc<Servic
             lookup: Arc::new(Lookup::from_policy(&config.dns)),
         },
         recorder,
+        parts: Arc::default(),
     };
     let server = &config.server;
     let limits = Limits {
@@ -118,7 +119,7 @@ fn service(backend: SocketAddr, control: &tokio::runtime::Runtime) -> Arc<Servic
         pace: Pace { idle: server.body_idle_timeout, min_rate: server.min_body_rate, grace: Duration::from_secs(5) },
         http2_max_streams: server.http2_max_streams,
     };
-    Arc::new(Service::new(Live::new(snapshot(&config, &tools)), Arc::new(limits), 0))
+    Arc::new(Service::new(Live::new(build(&config, &tools).complete(&tools)), Arc::new(limits), 0))
 }
 
 #[test]

@@ -17,7 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["layers", "upstream"],
     &["config"],
     &["runtime"],
-    &["admin", "lab", "serve"],
+    &["admin", "lab", "reload", "serve"],
     &["app"],
     &["bin"],
 ];

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use axum::extract::FromRequestParts;
 use http::header::{AUTHORIZATION, ORIGIN};
 use http::request::Parts;
@@ -16,7 +17,7 @@ use crate::base::secret::Secret;
 /// The rule of one gateway.
 #[derive(Debug)]
 pub struct Guard {
-    token: Option<Secret>,
+    token: ArcSwapOption<Secret>,
     loopback: bool,
 }
 
@@ -40,7 +41,15 @@ pub struct Allowed;
 impl Guard {
     /// The rule for a listener at this address.
     pub fn new(token: Option<Secret>, listen: Option<IpAddr>) -> Self {
-        Self { token, loopback: listen.is_some_and(|ip| ip.to_canonical().is_loopback()) }
+        Self {
+            token: ArcSwapOption::from_pointee(token),
+            loopback: listen.is_some_and(|ip| ip.to_canonical().is_loopback()),
+        }
+    }
+
+    /// Another token counts from now on, or none.
+    pub fn renew(&self, token: Option<Secret>) {
+        self.token.store(token.map(Arc::new));
     }
 
     /// Whether a request with these fields may change something.
@@ -48,7 +57,7 @@ impl Guard {
     /// # Errors
     /// See [`Denied`].
     pub fn check(&self, fields: &HeaderMap) -> Result<(), Denied> {
-        match &self.token {
+        match &*self.token.load() {
             None if !self.loopback => Err(Denied::NoneConfigured),
             // Browsers say where a page comes from with each request of it that could change something.
             None if fields.contains_key(ORIGIN) => Err(Denied::WebPage),

@@ -4,12 +4,13 @@ pub mod addresses;
 pub mod guard;
 pub mod health;
 pub mod problem;
+pub mod reload;
 pub mod status;
 
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::Router;
@@ -22,6 +23,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -30,8 +32,11 @@ use tower_http::timeout::TimeoutLayer;
 use crate::base::seat::Seats;
 use crate::base::tasks::Group;
 use crate::runtime::Live;
+use crate::runtime::reloads::Reloads;
 use crate::telemetry::names;
 use crate::telemetry::recorder::{Recorder, open_family};
+use crate::upstream::Upstream;
+use guard::Guard;
 
 /// Connections that operators may have at one time.
 const CONNECTIONS: usize = 256;
@@ -53,10 +58,14 @@ pub struct Desk {
     pub listeners: Vec<(SocketAddr, Arc<Seats>)>,
     /// Whether the gateway is going down.
     pub draining: Arc<AtomicBool>,
-    /// Who may change something.
-    pub guard: guard::Guard,
     /// When it came up.
     pub started: std::time::Instant,
+    /// The upstreams that it came up with: it is not ready before each of them knows its addresses.
+    pub awaited: Vec<Weak<Upstream>>,
+    /// What reloads.
+    pub reloads: Reloads,
+    /// Who may change something.
+    pub guard: Arc<Guard>,
 }
 
 impl Desk {
@@ -73,6 +82,7 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics))
         .route("/api/v1/status", get(status::status))
+        .route("/api/v1/reload", post(reload::reload))
         .route("/api/v1/upstreams/{upstream}/addresses/{address}/drain", post(addresses::drain))
         .route("/api/v1/upstreams/{upstream}/addresses/{address}/undrain", post(addresses::undrain))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
@@ -102,14 +112,17 @@ async fn metrics(State(desk): State<Arc<Desk>>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page)
 }
 
-/// Serves the pages until it is dropped.
-pub async fn serve(listener: TcpListener, router: Router) {
+/// Serves the pages until it is dropped. Takes no further connection once `retiring` is cancelled.
+pub async fn serve(listener: TcpListener, router: Router, retiring: CancellationToken) {
     // HTTP/1.1 only: to find out which version is spoken takes a byte, and nothing limits the time until it comes.
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
     let connections = Group::default();
     loop {
-        let accepted = listener.accept().await;
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = retiring.cancelled() => break,
+        };
         let Ok((stream, _)) = accepted else {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
@@ -128,4 +141,7 @@ pub async fn serve(listener: TcpListener, router: Router) {
             }
         });
     }
+    drop(listener);
+    // The connections that there are end with this.
+    std::future::pending::<()>().await;
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::Desk;
 use crate::base::clock;
+use crate::runtime::reloads::Verdict;
 use crate::upstream::status::UpstreamStatus;
 
 /// The answer of `/api/v1/status`.
@@ -20,6 +21,9 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// Whether it is going down.
     pub draining: bool,
+    /// What came of the last reload, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_reload: Option<Arc<Verdict>>,
     /// The listeners.
     pub listeners: Vec<ListenerStatus>,
     /// The routes, in the order in which they were written.
@@ -45,6 +49,7 @@ pub async fn status(State(desk): State<Arc<Desk>>) -> Json<Status> {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: clock::now().saturating_duration_since(desk.started).as_secs(),
         draining: desk.is_draining(),
+        last_reload: desk.reloads.last(),
         listeners: listeners
             .map(|(address, seats)| ListenerStatus { address: *address, connections: seats.taken() })
             .collect(),

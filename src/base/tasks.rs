@@ -45,6 +45,11 @@ pub fn detach_on(handle: &Handle, work: impl Future<Output = ()> + Send + 'stati
     drop(handle.spawn(work));
 }
 
+/// Does work that blocks, on a thread of its own. None when it panicked, or when the runtime goes down.
+pub async fn blocking_on<T: Send + 'static>(handle: &Handle, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    handle.spawn_blocking(work).await.ok()
+}
+
 /// Work that ends together: with the group, or when the group is told to.
 #[derive(Debug, Default)]
 pub struct Group(Mutex<JoinSet<()>>);

@@ -102,6 +102,7 @@ fn server(server: &ServerSettings, findings: &mut Findings) -> ServerConfig {
         http2_max_streams: server.http2_max_streams,
         shutdown_delay: server.shutdown_delay.0,
         shutdown_grace: server.shutdown_grace.0,
+        takeover: server.takeover.as_ref().map(|path| path.0.0.clone()),
     }
 }
 

@@ -5,7 +5,9 @@ use super::file::{
     AddressSettings, AdminSettings, CircuitSettings, ConfigFile, DnsSettings, LogSettings, RetrySettings,
     RouteSettings, ServerSettings, UpstreamSettings,
 };
-use super::text::{AdminListen, DnsTarget, ExactPath, Label, NameServer, Prefix, Rewrite, SecretText, Target, Text};
+use super::text::{
+    AdminListen, DnsTarget, ExactPath, Label, NameServer, Prefix, Rewrite, SecretText, SocketPath, Target, Text,
+};
 use super::{AdminConfig, Config, LogConfig, PathMatch, RouteConfig, ServerConfig};
 use crate::base::units::{ByteRate, Size};
 use crate::upstream::policy::{CircuitPolicy, Discovery, DnsPolicy, RetryPolicy, UpstreamPolicy};
@@ -48,6 +50,7 @@ impl From<&ServerConfig> for ServerSettings {
             http2_max_streams: server.http2_max_streams,
             shutdown_delay: Text(server.shutdown_delay),
             shutdown_grace: Text(server.shutdown_grace),
+            takeover: server.takeover.clone().map(|path| Text(SocketPath(path))),
         }
     }
 }

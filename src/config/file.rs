@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use self::health::{EjectSettings, HealthSettings};
 pub use self::route::RouteSettings;
 pub use self::upstream::{AddressSettings, CircuitSettings, RetrySettings, UpstreamSettings, WeightedSettings};
-use super::text::{AdminListen, NameServer, SecretText, Text};
+use super::text::{AdminListen, NameServer, SecretText, SocketPath, Text};
 use super::{AccessTarget, AdminConfig, LogConfig, LogFormat, LogLevel, ServerConfig};
 use crate::base::units::{ByteRate, Size};
 use crate::upstream::policy::{DnsPolicy, Family};
@@ -87,6 +87,10 @@ pub struct ServerSettings {
     pub shutdown_delay: Text<Duration>,
     /// How long requests in flight get after that.
     pub shutdown_grace: Text<Duration>,
+    /// Unix socket over which another process of the same user may take the listening sockets over:
+    /// tollgate run --takeover. Nobody may unless this is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub takeover: Option<Text<SocketPath>>,
 }
 
 /// The operators' listener: metrics, health, status.

@@ -86,8 +86,7 @@ pub enum LoadError {
 
 /// Loads and checks the configuration.
 pub fn load(input: &Input) -> Result<Loaded, LoadError> {
-    let mut files = vec![input.file.clone()];
-    files.extend(conf_d(&input.file)?);
+    let files = files(&input.file)?;
     let read = |path: &PathBuf| match fs::read(path) {
         Ok(bytes) => Ok((path.display().to_string(), bytes)),
         Err(error) => Err(LoadError::Unreadable { path: path.clone(), error }),
@@ -96,6 +95,16 @@ pub fn load(input: &Input) -> Result<Loaded, LoadError> {
     let mut loaded = assemble(&texts, input)?;
     loaded.files.splice(..0, files);
     Ok(loaded)
+}
+
+/// The files that a configuration is read from, secrets apart: this one, and `conf.d/*.toml` beside it in name order.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn files(file: &Path) -> Result<Vec<PathBuf>, LoadError> {
+    let mut files = vec![file.to_owned()];
+    files.extend(conf_d(file)?);
+    Ok(files)
 }
 
 /// Checks a configuration that is a text: no file, no environment.

@@ -74,6 +74,8 @@ pub struct ServerConfig {
     pub shutdown_delay: Duration,
     /// How long requests in flight get after that.
     pub shutdown_grace: Duration,
+    /// The Unix socket over which another process may take the listening sockets over; `None` means none may.
+    pub takeover: Option<PathBuf>,
 }
 
 /// `[admin]`: the operators' listener.
@@ -153,6 +155,7 @@ impl Default for ServerConfig {
             http2_max_streams: 128,
             shutdown_delay: Duration::ZERO,
             shutdown_grace: Duration::from_secs(30),
+            takeover: None,
         }
     }
 }

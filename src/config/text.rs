@@ -26,7 +26,7 @@ use crate::base::units::{ByteRate, Size};
 use crate::upstream::policy::{Condition, HostHeader};
 
 pub(super) use self::choice::not_among;
-pub use self::net::{AdminListen, DnsTarget, NameServer};
+pub use self::net::{AdminListen, DnsTarget, NameServer, SocketPath};
 pub use self::route::{ExactPath, Prefix, Rewrite};
 pub use self::secret::{SecretText, looks_secret};
 pub use self::target::{Authority, Label, Target, UpstreamName};
@@ -81,6 +81,7 @@ pub const FORMATS: &[Format] = &[
     Format::of::<SocketAddr>(),
     Format::of::<IpNet>(),
     Format::of::<AdminListen>(),
+    Format::of::<SocketPath>(),
     Format::of::<DnsTarget>(),
     Format::of::<NameServer>(),
     Format::of::<SecretText>(),

@@ -21,9 +21,9 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    /// With room for so many.
-    pub fn new(most: usize) -> Self {
-        Self { most, seats: Arc::default() }
+    /// With room for so many, some of whom may be inside already.
+    pub fn new(most: usize, seats: Arc<Seats>) -> Self {
+        Self { most, seats }
     }
 }
 
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_request_too_many_is_refused_until_one_is_over() {
-        let gate = InFlight::new(2);
+        let gate = InFlight::new(2, Arc::default());
         let (mut first, mut second, mut third) = (request(), request(), request());
         assert!(gate.check(&mut first).is_ok() && gate.check(&mut second).is_ok());
         let refused = gate.check(&mut third).unwrap_err();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 
 use super::mount::{Answerer, Mount, Route};
+use super::parts::Parts;
 use super::snapshot::Snapshot;
 use crate::base::path;
 use crate::config::order::{Entry, covers_host, entries};
@@ -19,7 +20,9 @@ use crate::layers::path_guard::PathGuard;
 use crate::layers::request_id::RequestId;
 use crate::layers::{Policies, Stack, stack};
 use crate::telemetry::recorder::Recorder;
+use crate::upstream::bound::Bound;
 use crate::upstream::forward::Forward;
+use crate::upstream::policy::UpstreamPolicy;
 use crate::upstream::rewrite::Rewrite;
 use crate::upstream::{self, Upstream};
 
@@ -27,7 +30,7 @@ use crate::upstream::{self, Upstream};
 const UNMATCHED: &str = "none";
 
 /// What a snapshot is built with and shares with others.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Tools {
     /// Where numbers go.
     pub recorder: Arc<Recorder>,
@@ -37,22 +40,59 @@ pub struct Tools {
     pub request_id: Arc<RequestId>,
     /// What upstreams need.
     pub upstream: upstream::Tools,
+    /// What outlives a snapshot.
+    pub parts: Arc<Parts>,
 }
 
 /// A route for one of its hosts, and what it was made from.
-struct Built<'a> {
+struct Entered<'a> {
     config: &'a RouteConfig,
     host: Option<&'a HostMatch>,
     route: Arc<Route>,
 }
 
-/// Builds what a configuration describes, and starts its upstreams.
-pub fn snapshot(config: &Config, tools: &Tools) -> Snapshot {
-    let upstreams: BTreeMap<&str, Arc<Upstream>> = config
-        .upstreams
-        .iter()
-        .map(|policy| (policy.name.as_str(), Upstream::start(policy, &tools.upstream)))
-        .collect();
+/// A snapshot that is complete and does not run yet. Nothing that runs has changed; dropping it leaves no trace.
+#[derive(Debug)]
+pub struct Built {
+    snapshot: Snapshot,
+    /// Living upstreams, and what they will be told.
+    policies: Vec<(Arc<Upstream>, Arc<UpstreamPolicy>)>,
+}
+
+impl Built {
+    /// Tells what lives on of the new configuration, and hands out the snapshot, to be run at once.
+    pub fn complete(self, tools: &Tools) -> Snapshot {
+        for (upstream, policy) in &self.policies {
+            upstream.adopt(policy, &tools.upstream);
+        }
+        self.snapshot
+    }
+}
+
+/// Builds what a configuration describes, from what lives already and what is new.
+pub fn build(config: &Config, tools: &Tools) -> Built {
+    let mut policies = Vec::new();
+    let mut upstreams: BTreeMap<&str, Arc<Bound>> = BTreeMap::new();
+    let mut list = Vec::new();
+    for policy in &config.upstreams {
+        let upstream = tools.parts.upstreams.find(&policy.name).unwrap_or_else(|| {
+            let upstream = Upstream::start(policy, &tools.upstream);
+            tools.parts.upstreams.remember(&policy.name, &upstream);
+            upstream
+        });
+        policies.push((upstream.clone(), policy.clone()));
+        list.push(upstream.clone());
+        upstreams.insert(&policy.name, Arc::new(Bound::new(upstream, policy)));
+    }
+    Built { snapshot: snapshot(config, &upstreams, list, tools), policies }
+}
+
+fn snapshot(
+    config: &Config,
+    upstreams: &BTreeMap<&str, Arc<Bound>>,
+    list: Vec<Arc<Upstream>>,
+    tools: &Tools,
+) -> Snapshot {
     let mut ranks: HashMap<&PathMatch, usize> = HashMap::new();
     let routes: Vec<Option<Arc<Route>>> = config
         .routes
@@ -64,10 +104,10 @@ pub fn snapshot(config: &Config, tools: &Tools) -> Snapshot {
             Some(Arc::new(build_route(route, rank, upstream, tools)))
         })
         .collect();
-    let in_order: Vec<Built<'_>> = entries(&config.routes)
+    let in_order: Vec<Entered<'_>> = entries(&config.routes)
         .into_iter()
         .filter_map(|Entry { route, host }| {
-            Some(Built { config: config.routes.get(route)?, host, route: routes.get(route)?.clone()? })
+            Some(Entered { config: config.routes.get(route)?, host, route: routes.get(route)?.clone()? })
         })
         .collect();
     let unmatched = unmatched_stack(tools);
@@ -87,12 +127,12 @@ pub fn snapshot(config: &Config, tools: &Tools) -> Snapshot {
         wildcard,
         any: router(&in_order, None, &unmatched),
         unmatched: Mount::new(Vec::new(), unmatched.clone()),
-        upstreams: upstreams.into_values().collect(),
+        upstreams: list,
         routes: config.routes.iter().map(|route| route.name.as_str().into()).collect(),
     }
 }
 
-fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Upstream>, tools: &Tools) -> Route {
+fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Bound>, tools: &Tools) -> Route {
     let name: Arc<str> = config.name.as_str().into();
     let prefix = match &config.path {
         PathMatch::Prefix(prefix) if config.strip_prefix => Some(prefix.clone()),
@@ -101,7 +141,7 @@ fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Upstream>, tool
     let rewrite = Rewrite { strip_prefix: prefix, template: config.rewrite.clone() };
     let policies = Policies {
         path_guard: (config.encoded_slashes == EncodedSlashes::Reject).then(|| Arc::new(PathGuard)),
-        in_flight: (config.max_in_flight > 0).then(|| Arc::new(InFlight::new(config.max_in_flight))),
+        in_flight: (config.max_in_flight > 0).then(|| Arc::new(in_flight(config, &tools.parts))),
         deadline: (!config.timeout.is_zero()).then(|| Arc::new(Deadline(config.timeout))),
         body_limit: (config.max_body > 0).then(|| Arc::new(BodyLimit(config.max_body))),
         ..common_policies(&name, tools)
@@ -114,6 +154,16 @@ fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Upstream>, tool
         stack: stack(&policies, Answerer::Forward(Forward::new(upstream.clone(), rewrite, config.timeout))),
         name,
     }
+}
+
+/// The requests that are inside now are counted on, whatever else has changed about their route.
+fn in_flight(config: &RouteConfig, parts: &Parts) -> InFlight {
+    let seats = parts.in_flight.find(&config.name).unwrap_or_else(|| {
+        let seats = Arc::default();
+        parts.in_flight.remember(&config.name, &seats);
+        seats
+    });
+    InFlight::new(config.max_in_flight, seats)
 }
 
 fn unmatched_stack(tools: &Tools) -> Stack<Answerer> {
@@ -135,8 +185,8 @@ fn common_policies(name: &Arc<str>, tools: &Tools) -> Policies {
 
 /// The router of one pattern of hosts, with every route that takes them. Each path gets every route that may take a
 /// request there, the most specific first.
-fn router(routes: &[Built<'_>], host: Option<&HostMatch>, unmatched: &Stack<Answerer>) -> Router {
-    let here: Vec<&Built<'_>> = routes.iter().filter(|built| covers_host(built.host, host)).collect();
+fn router(routes: &[Entered<'_>], host: Option<&HostMatch>, unmatched: &Stack<Answerer>) -> Router {
+    let here: Vec<&Entered<'_>> = routes.iter().filter(|built| covers_host(built.host, host)).collect();
     let mount = |covered: &dyn Fn(&PathMatch) -> bool| {
         let taking = here.iter().filter(|built| covered(&built.config.path)).map(|built| built.route.clone());
         Mount::new(taking.collect(), unmatched.clone())

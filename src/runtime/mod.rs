@@ -2,9 +2,12 @@
 //! configuration together.
 
 pub mod build;
+pub mod change;
 pub mod mount;
 pub mod outgoing;
+pub mod parts;
 pub mod problem;
+pub mod reloads;
 pub mod snapshot;
 
 use std::sync::Arc;
@@ -21,6 +24,11 @@ impl Live {
     /// Begins with this snapshot.
     pub fn new(first: Snapshot) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(first)))
+    }
+
+    /// Puts another snapshot in its place, and returns the one that was there.
+    pub fn swap(&self, next: Snapshot) -> Arc<Snapshot> {
+        self.0.swap(Arc::new(next))
     }
 
     /// The snapshot that runs now. Cheap, and not to be kept.

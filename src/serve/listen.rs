@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use metrics::Counter;
@@ -32,6 +33,14 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// A second handle of the same socket, for somebody who goes on listening when this one ends.
+    ///
+    /// # Errors
+    /// When the system has none to give.
+    pub fn duplicate(&self) -> io::Result<TcpListener> {
+        self.socket.try_clone()
+    }
+
     /// The bare socket.
     pub fn into_socket(self) -> TcpListener {
         self.socket
@@ -51,7 +60,15 @@ pub fn bind(address: SocketAddr) -> io::Result<Listener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    let socket = TcpListener::from(socket);
+    adopt(TcpListener::from(socket))
+}
+
+/// Listens on a socket that somebody else has bound.
+///
+/// # Errors
+/// When it is none to listen on.
+pub fn adopt(socket: TcpListener) -> io::Result<Listener> {
+    socket.set_nonblocking(true)?;
     Ok(Listener { address: socket.local_addr()?, seats: Arc::default(), socket })
 }
 
@@ -61,7 +78,7 @@ pub struct Accepting {
     /// Who serves the connections.
     pub workers: Arc<Workers>,
     /// How many are served at one time, over all listeners.
-    pub most: usize,
+    pub most: Arc<AtomicUsize>,
     /// When this is cancelled, what waits in the queue is still accepted: the kernel has already told those clients
     /// that they are connected.
     pub closing: CancellationToken,
@@ -89,7 +106,7 @@ pub async fn accept(listener: Listener, accepting: Accepting, refused: Counter) 
         match accepted {
             Ok((stream, peer)) => {
                 failing = false;
-                if workers.connections() >= most {
+                if workers.connections() >= most.load(Ordering::Relaxed) {
                     refused.increment(1);
                     if turned_away.len() < TURNED_AWAY {
                         turned_away.spawn(overload::turn_away(stream));

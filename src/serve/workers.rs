@@ -3,17 +3,19 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use metrics::Counter;
 use tokio::sync::{mpsc, watch};
 
 use super::connection::Service;
 use crate::base::reject::Reason;
 use crate::base::seat::{Seat, Seats};
-use crate::base::tasks::Group;
+use crate::base::tasks::{self, Group};
 
 /// A connection that was just accepted.
 #[derive(Debug)]
@@ -30,13 +32,21 @@ pub struct Accepted {
 #[derive(Debug)]
 pub struct Workers {
     list: Vec<Worker>,
+    /// What each worker serves its next connection with.
+    services: Vec<Arc<ArcSwap<Service>>>,
     draining: watch::Sender<bool>,
+    /// What is left of a connection is given this long when the gateway drains.
+    grace: Arc<OnceLock<Duration>>,
+    /// Counts how often the workers were asked whether they still work.
+    calls: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
 struct Worker {
     inbox: mpsc::UnboundedSender<Accepted>,
     seats: Arc<Seats>,
+    /// The last call that it has heard.
+    heard: Arc<AtomicU64>,
     thread: std::sync::Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -50,27 +60,64 @@ pub struct CodecRefusals {
 }
 
 impl Workers {
-    /// Starts a thread for each of `services`. When the gateway drains, each gives its connections `grace`.
+    /// Starts a thread for each of `services`.
     ///
     /// # Errors
     /// When a thread or its runtime cannot be had.
-    pub fn start(services: Vec<Service>, refusals: &CodecRefusals, grace: Duration) -> io::Result<Self> {
+    pub fn start(services: Vec<Service>, refusals: &CodecRefusals) -> io::Result<Self> {
         let draining = watch::Sender::new(false);
+        let (grace, calls) = (Arc::<OnceLock<Duration>>::default(), watch::Sender::new(0));
         let all: Arc<[Arc<Seats>]> = services.iter().map(|_| Arc::default()).collect();
         let start = |(service, seats): (Service, &Arc<Seats>)| {
             let (inbox, accepted) = mpsc::unbounded_channel();
             let seats = seats.clone();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let (all, draining, refusals) = (all.clone(), draining.subscribe(), refusals.clone());
             let name = format!("worker-{}", service.worker);
+            let heard = Arc::<AtomicU64>::default();
+            let service = Arc::new(ArcSwap::from_pointee(service));
+            let post = Post {
+                service: service.clone(),
+                all: all.clone(),
+                draining: draining.subscribe(),
+                refusals: refusals.clone(),
+                grace: grace.clone(),
+            };
+            let listening = listen_for_calls(calls.subscribe(), heard.clone());
             let thread = std::thread::Builder::new().name(name).spawn(move || {
-                runtime.block_on(work(Arc::new(service), accepted, all, draining, refusals, grace));
+                runtime.block_on(async {
+                    let _listening = tasks::spawn(listening);
+                    work(post, accepted).await;
+                });
                 runtime.shutdown_background();
             })?;
-            Ok(Worker { inbox, seats, thread: std::sync::Mutex::new(Some(thread)) })
+            Ok((Worker { inbox, seats, heard, thread: std::sync::Mutex::new(Some(thread)) }, service))
         };
-        let list = services.into_iter().zip(all.iter()).map(start).collect::<io::Result<_>>()?;
-        Ok(Self { list, draining })
+        let started = services.into_iter().zip(all.iter()).map(start).collect::<io::Result<Vec<_>>>()?;
+        let (list, services) = started.into_iter().unzip();
+        Ok(Self { list, services, draining, grace, calls })
+    }
+
+    /// Serves the connections that come from now on with other services, one for each worker.
+    pub fn renew(&self, services: Vec<Service>) {
+        for (slot, service) in self.services.iter().zip(services) {
+            slot.store(Arc::new(service));
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Asks each worker for a sign of life. Whether it has answered, [`Workers::heard`] says some time later.
+    pub fn call(&self) {
+        self.calls.send_modify(|calls| *calls += 1);
+    }
+
+    /// Whether every worker has heard the last call.
+    pub fn heard(&self) -> bool {
+        let calls = *self.calls.borrow();
+        self.list.iter().all(|worker| worker.heard.load(Ordering::Relaxed) == calls)
     }
 
     /// Connections that are served now, tunnels included.
@@ -87,9 +134,10 @@ impl Workers {
         }
     }
 
-    /// Takes no further request, and waits for those in flight, at most for the grace that the workers were given.
-    /// Blocks: call it where that is allowed.
-    pub fn drain(&self) {
+    /// Takes no further request, and waits for those in flight, at most for `grace`. Blocks: call it where that is
+    /// allowed.
+    pub fn drain(&self, grace: Duration) {
+        let _ = self.grace.set(grace);
         self.draining.send_replace(true);
         for worker in &self.list {
             let thread = worker.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
@@ -100,17 +148,28 @@ impl Workers {
     }
 }
 
-async fn work(
-    service: Arc<Service>,
-    mut accepted: mpsc::UnboundedReceiver<Accepted>,
+/// What a worker works with.
+struct Post {
+    service: Arc<ArcSwap<Service>>,
+    /// The connections of all workers.
     all: Arc<[Arc<Seats>]>,
-    mut draining: watch::Receiver<bool>,
+    draining: watch::Receiver<bool>,
     refusals: CodecRefusals,
-    grace: Duration,
-) {
+    grace: Arc<OnceLock<Duration>>,
+}
+
+/// Says that this thread gets to its work.
+async fn listen_for_calls(mut calls: watch::Receiver<u64>, heard: Arc<AtomicU64>) {
+    while calls.changed().await.is_ok() {
+        heard.store(*calls.borrow_and_update(), Ordering::Relaxed);
+    }
+}
+
+async fn work(post: Post, mut accepted: mpsc::UnboundedReceiver<Accepted>) {
+    let Post { service, all, mut draining, refusals, grace } = post;
     let connections = Group::default();
     let begin = |Accepted { stream, peer, seats }: Accepted, draining: watch::Receiver<bool>| {
-        let (service, refusals) = (service.clone(), refusals.clone());
+        let (service, refusals) = (service.load_full(), refusals.clone());
         connections.spawn(async move {
             let Ok(stream) = adopt(stream) else { return };
             let client = service.serve(stream, peer, seats, draining).await;
@@ -144,6 +203,7 @@ async fn work(
             seats.emptied().await;
         }
     };
+    let grace = grace.get().copied().unwrap_or_default();
     let _ = tokio::time::timeout(grace, everybody).await;
 }
 
@@ -162,12 +222,13 @@ mod tests {
         let (list, inboxes) = (0..count)
             .map(|_| {
                 let (inbox, accepted) = mpsc::unbounded_channel();
-                let worker = Worker { inbox, seats: Arc::default(), thread: std::sync::Mutex::default() };
+                let (seats, heard) = Default::default();
+                let worker = Worker { inbox, seats, heard, thread: std::sync::Mutex::default() };
                 (worker, accepted)
             })
             .unzip();
-        let draining = watch::Sender::new(false);
-        (Workers { list, draining }, inboxes)
+        let (services, draining, calls) = (Vec::new(), watch::Sender::new(false), watch::Sender::new(0));
+        (Workers { list, services, draining, grace: Arc::default(), calls }, inboxes)
     }
 
     fn connection() -> Accepted {

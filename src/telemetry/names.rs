@@ -69,6 +69,10 @@ families! {
         "Age of the last good answer for an upstream's name.";
     ACCESS_LOG_DROPPED: Counter "tollgate_access_log_dropped_total" []
         "Access log lines lost because their target did not keep up.";
+    CONFIG_RELOADS: Counter "tollgate_config_reloads_total" ["result"]
+        "Reloads of the configuration, by result: ok, or failed with the old one running on.";
+    CONFIG_RELOADED: Gauge "tollgate_config_last_reload_success_timestamp_seconds" []
+        "When the configuration that runs was taken, in seconds since 1970.";
     CONNECTIONS: Gauge "tollgate_connections" ["listener"]
         "Client connections that are open.";
     CONNECTIONS_REFUSED: Counter "tollgate_connections_refused_total" ["listener", "reason"]

@@ -135,7 +135,7 @@ impl Drop for Wait<'_> {
 impl Upstream {
     /// Lets a request in, as long as fewer than `max_in_flight` are: it is counted until its exchange is over.
     pub(super) fn enter(&self, exchange: &mut Exchange) -> Result<(), Reject> {
-        match self.policy.max_in_flight {
+        match self.policy.load().max_in_flight {
             0 => Ok(()),
             most => {
                 let seat = self.in_flight.try_take(most);
@@ -151,7 +151,7 @@ impl Upstream {
         if !self.queue.is_empty() {
             return None;
         }
-        match self.policy.circuit {
+        match self.policy.load().circuit {
             None => Some(None),
             Some(_) => self.breaker.pass().map(Some),
         }
@@ -160,7 +160,7 @@ impl Upstream {
     /// A place at an address that is not one of `failed`, later than at once: past the circuit breaker, and in the queue
     /// where every address is full.
     pub(super) async fn admit(&self, failed: &[SocketAddr], deadline: Option<Instant>) -> Result<Ticket, Reject> {
-        let circuit = self.policy.circuit.is_some();
+        let circuit = self.policy.load().circuit.is_some();
         let mut pass = circuit.then(|| self.breaker.admit()).transpose()?;
         let mut ticket = self.wait_for_place(failed, deadline).await?;
         if pass.as_ref().is_some_and(|pass| !self.breaker.honours(pass)) {
@@ -172,16 +172,16 @@ impl Upstream {
     }
 
     async fn wait_for_place(&self, failed: &[SocketAddr], deadline: Option<Instant>) -> Result<Ticket, Reject> {
-        if self.policy.max_connections == 0 || !self.has_other_than(failed) {
+        if self.policy.load().max_connections == 0 || !self.has_other_than(failed) {
             return self.take_place(failed).ok_or_else(|| self.nowhere());
         }
-        let most = self.policy.max_connections.saturating_mul(self.endpoints.load().len());
+        let most = self.policy.load().max_connections.saturating_mul(self.endpoints.load().len());
         let too_many =
             || self.overloaded("every address has as many connections as allowed, and as many requests wait");
         let mut wait = self.queue.join(failed, most).ok_or_else(too_many)?;
         // A place may have been given back before there was anybody to give it to.
         self.queue.serve();
-        let due = clock::now() + self.policy.connect_timeout;
+        let due = clock::now() + self.policy.load().connect_timeout;
         let due = deadline.map_or(due, |deadline| deadline.min(due));
         let late = || self.overloaded("every address had as many connections as allowed for too long");
         wait.until(due).await.ok_or_else(late)
@@ -190,7 +190,7 @@ impl Upstream {
     /// A place at an address that is not one of `failed` and has one.
     pub(super) fn take_place(&self, failed: &[SocketAddr]) -> Option<Ticket> {
         let ticket = self.choose(failed)?;
-        let most = self.policy.max_connections;
+        let most = self.policy.load().max_connections;
         let mut ticket = match most {
             0 => return Some(ticket),
             _ => ticket,
@@ -214,7 +214,7 @@ impl Upstream {
 
     /// Applies the limits of the policy to the addresses that there are. Called when either has changed.
     pub(super) fn apply_limits(&self) {
-        self.endpoints.load().iter().for_each(|endpoint| endpoint.room.limit(self.policy.max_connections));
+        self.endpoints.load().iter().for_each(|endpoint| endpoint.room.limit(self.policy.load().max_connections));
         self.queue.serve();
     }
 

@@ -103,14 +103,14 @@ pub struct Current {
 }
 
 /// The answers to the questions about one name.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Answers {
     policy: Arc<DnsPolicy>,
     families: Vec<Known>,
 }
 
 /// What is known of one kind of record.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     kind: Kind,
     /// The last good answer. It stays when it is too old to serve.
@@ -123,7 +123,7 @@ struct Known {
     failures: u32,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Good {
     addresses: Vec<IpAddr>,
     ttl: Duration,
@@ -140,6 +140,18 @@ impl Answers {
         };
         let families = kinds.iter().map(|&kind| Known::new(kind)).collect();
         Self { policy, families }
+    }
+
+    /// The same answers under another policy; those to questions that it does not ask are forgotten.
+    #[must_use]
+    pub fn under(mut self, policy: Arc<DnsPolicy>) -> Self {
+        let mut fresh = Self::new(policy);
+        for known in &mut fresh.families {
+            if let Some(at) = self.families.iter().position(|old| old.kind == known.kind) {
+                *known = self.families.swap_remove(at);
+            }
+        }
+        fresh
     }
 
     /// The questions that every round asks.

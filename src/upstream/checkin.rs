@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use super::Upstream;
+use super::bound::Bound;
 use super::connection::{Connection, Flow};
 use super::endpoint::Ticket;
 use crate::base::body::{Cause, Meter, Source};
@@ -16,7 +16,7 @@ use crate::base::clock;
 /// A response's body. Brings the connection back when it has ended, whole.
 pub struct Checkin {
     /// Whose connection it is.
-    pub upstream: Arc<Upstream>,
+    pub upstream: Arc<Bound>,
     /// The place that the request has, until then.
     pub ticket: Ticket,
     /// The body.
@@ -53,7 +53,7 @@ impl Source for Checkin {
 /// Keeps a connection that has carried a response whole. A request that was answered before it was sent leaves it in the
 /// middle of a message, though.
 pub fn give_back(
-    upstream: &Upstream,
+    upstream: &Bound,
     ticket: &Ticket,
     connection: Connection,
     (worker, body_in): (usize, Option<&Meter>),

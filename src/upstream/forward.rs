@@ -12,9 +12,9 @@ use http_body::Body;
 use hyper::upgrade::OnUpgrade;
 use tower::Service;
 
-use super::Upstream;
 use super::answer;
 use super::attempt::Ended;
+use super::bound::Bound;
 use super::checkin::{Checkin, give_back};
 use super::connection::{ConnectError, Flow, Kind};
 use super::discard::{self, Aside};
@@ -37,13 +37,13 @@ use crate::base::time_left::{X_REQUEST_TIMEOUT, of_grpc};
 /// Sends a route's requests to its upstream.
 #[derive(Clone, Debug)]
 pub struct Forward {
-    upstream: Arc<Upstream>,
+    upstream: Arc<Bound>,
     route: Arc<(Rewrite, Allotted)>,
 }
 
 impl Forward {
     /// To this upstream, rewritten like this, with this time for all tries, if it is not zero.
-    pub fn new(upstream: Arc<Upstream>, rewrite: Rewrite, timeout: Duration) -> Self {
+    pub fn new(upstream: Arc<Bound>, rewrite: Rewrite, timeout: Duration) -> Self {
         Self { upstream, route: Arc::new((rewrite, Allotted::new(timeout))) }
     }
 }
@@ -72,7 +72,7 @@ impl Service<Request> for Forward {
 
 /// One request and its tries.
 pub(super) struct Journey {
-    pub(super) upstream: Arc<Upstream>,
+    pub(super) upstream: Arc<Bound>,
     pub(super) exchange: Box<Exchange>,
     /// The request as it goes out, while it is not on its way.
     pub(super) request: Option<http::Request<RequestBody>>,
@@ -109,7 +109,7 @@ enum Tried {
 }
 
 impl Journey {
-    fn begin(upstream: Arc<Upstream>, (rewrite, allotted): &(Rewrite, Allotted), request: Request) -> Self {
+    fn begin(upstream: Arc<Bound>, (rewrite, allotted): &(Rewrite, Allotted), request: Request) -> Self {
         let Request { mut head, body, mut exchange } = request;
         upstream.budget.request();
         exchange.upstream.name = Some(upstream.name.clone());

@@ -74,7 +74,7 @@ async fn round(upstream: &Weak<Upstream>, endpoint: &Weak<Endpoint>, permits: &S
     // The upstream may go meanwhile.
     let (policy, host) = {
         let upstream = upstream.upgrade()?;
-        (upstream.health()?.clone(), upstream.check_host())
+        (upstream.health()?, upstream.check_host())
     };
     let result = check(&endpoint, &policy, host).await;
     upstream.upgrade()?.checked(&endpoint, result, &policy);

@@ -1,10 +1,12 @@
 //! Floor 2: from an upstream's name to a response. Knows nothing of routes or layers.
 
 pub mod admission;
+mod adopt;
 pub mod answer;
 pub mod answers;
 mod attempt;
 pub mod balance;
+pub mod bound;
 pub mod breaker;
 pub mod budget;
 pub mod checkin;
@@ -36,11 +38,11 @@ mod watching;
 pub mod wire;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
-use http::HeaderValue;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
@@ -48,23 +50,23 @@ use crate::base::clock;
 use crate::base::reject::{Reason, Reject};
 use crate::base::seat::Seats;
 use crate::base::tasks::{self, Task};
-use crate::telemetry::names;
 use crate::telemetry::recorder::Recorder;
 use admission::Queue;
+use adopt::Source;
 use balance::{Balancer, Endpoints};
 use breaker::Breaker;
 use budget::Budget;
 use endpoint::{Endpoint, Ticket};
 use lookup::Lookup;
 use metrics::{Outcome, UpstreamMetrics};
-use policy::{Discovery, DnsPolicy, UpstreamPolicy, WeightedAddress};
-use resolve::{Observer, Resolving, Update};
+use policy::{DnsPolicy, UpstreamPolicy, WeightedAddress};
+use resolve::Resolving;
 
 /// How often idle connections are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// What upstreams need to run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Tools {
     /// Where background work runs: never on a worker.
     pub control: Handle,
@@ -78,17 +80,17 @@ pub struct Tools {
     pub lookup: Arc<Lookup>,
 }
 
-/// A named set of addresses that answer the same requests.
+/// A named set of addresses that answer the same requests. It outlives the configurations that name it: what it is told
+/// may change ([`Upstream::adopt`]), while its addresses keep their state and their connections.
 pub struct Upstream {
     /// Its name in metrics and logs.
     pub name: Arc<str>,
-    policy: Arc<UpstreamPolicy>,
-    /// What it is called as a host.
-    host: HeaderValue,
+    /// What it was told last. Requests have the policy that they began with: see [`bound::Bound`].
+    policy: ArcSwap<UpstreamPolicy>,
     endpoints: ArcSwap<Endpoints>,
     /// Addresses that have left and still have something to finish.
     draining: Mutex<Vec<Arc<Endpoint>>>,
-    balancer: Balancer,
+    balancer: ArcSwap<Balancer>,
     /// Requests in flight, counted under `max_in_flight`.
     in_flight: Arc<Seats>,
     /// Requests that wait for a place under `max_connections`.
@@ -98,16 +100,17 @@ pub struct Upstream {
     /// The retries that it bears.
     budget: Budget,
     workers: usize,
-    idle_per_worker: usize,
-    retry_after: u64,
+    /// Seconds after which it is worth asking again when there is no address.
+    retry_after: AtomicU64,
     control: Handle,
     /// Whether the name has been answered once. Told of again whenever there may be an address where there was none.
     answered: watch::Sender<bool>,
+    source: Mutex<Source>,
     /// Held by whoever decides about the health of the addresses.
     ward: Mutex<()>,
     /// What lets checks of the addresses begin.
     checks: Arc<Semaphore>,
-    resolving: OnceLock<Resolving>,
+    resolving: ArcSwapOption<Resolving>,
     sweeping: OnceLock<Task>,
     looking: OnceLock<Task>,
 }
@@ -118,52 +121,47 @@ impl Upstream {
         let workers = tools.workers.max(1);
         let upstream = Arc::new(Self {
             name: policy.name.as_str().into(),
-            host: own_host(policy),
             endpoints: ArcSwap::default(),
             draining: Mutex::default(),
-            balancer: Balancer::new(policy.balance),
+            balancer: ArcSwap::from_pointee(Balancer::new(policy.balance)),
             in_flight: Arc::default(),
             queue: Arc::default(),
             breaker: Arc::default(),
             metrics: UpstreamMetrics::new(&policy.name, &tools.recorder),
             budget: Budget::new(clock::now()),
             workers,
-            idle_per_worker: policy.max_idle.div_ceil(workers),
-            retry_after: tools.dns.refresh.as_secs().max(1),
+            retry_after: AtomicU64::default(),
             control: tools.control.clone(),
             answered: watch::Sender::new(false),
+            source: Mutex::default(),
             ward: Mutex::default(),
             checks: health::permits(),
-            resolving: OnceLock::new(),
+            resolving: ArcSwapOption::empty(),
             sweeping: OnceLock::new(),
             looking: OnceLock::new(),
-            policy: policy.clone(),
+            policy: ArcSwap::new(policy.clone()),
         });
         upstream.queue.belongs_to(&upstream);
         let _entered = tools.control.enter();
-        match &policy.discovery {
-            Discovery::Addresses(addresses) => upstream.replace(addresses),
-            Discovery::Dns { name, port } => {
-                let told = Told { upstream: Arc::downgrade(&upstream), recorder: tools.recorder.clone() };
-                let resolving = Resolving::start(name.clone(), *port, tools.dns.clone(), tools.lookup.clone(), told);
-                let _ = upstream.resolving.set(resolving);
-            }
-        }
-        let _ = upstream.sweeping.set(tasks::spawn(sweep(Arc::downgrade(&upstream), policy.keep_alive)));
+        upstream.follow(None, policy, tools);
+        let _ = upstream.sweeping.set(tasks::spawn(sweep(Arc::downgrade(&upstream))));
         let _ = upstream.looking.set(tasks::spawn(watching::look(Arc::downgrade(&upstream))));
         upstream
     }
 
-    /// Takes a new list of addresses: the ones that stay keep their state, the ones that left are drained.
-    fn replace(self: &Arc<Self>, addresses: &[WeightedAddress]) {
-        let (old, new) = self.renew(addresses);
+    /// Takes a new list of addresses: the ones that stay keep their state, the ones that left are drained. What an
+    /// earlier source still says is not heard.
+    fn replace(self: &Arc<Self>, generation: u64, addresses: &[WeightedAddress]) {
+        let mut source = self.source();
+        let Some(old) = source.spoke(generation, || self.endpoints.load_full()) else { return };
+        let new = self.renew(&old, addresses);
         self.apply_limits();
         self.answered.send_replace(true);
         for gone in old.missing_in(&new) {
             gone.retire();
             self.draining().push(gone.clone());
             let upstream = Arc::downgrade(self);
-            let timeout = self.policy.drain_timeout;
+            let timeout = self.policy.load().drain_timeout;
             // The connections of an address belong to it, so this is all that keeps them.
             tasks::detach_on(&self.control, async move {
                 tokio::time::sleep(timeout).await;
@@ -185,7 +183,7 @@ impl Upstream {
 
     /// An address that is not one of `failed`, whether or not it has room.
     fn choose(&self, failed: &[SocketAddr]) -> Option<Ticket> {
-        self.balancer.pick(&self.endpoints.load(), failed, fastrand::u64(..))
+        self.balancer.load().pick(&self.endpoints.load(), failed, fastrand::u64(..))
     }
 
     /// The same when there is none yet: waits, within the deadline, for the name's first answer, for the first address of
@@ -203,7 +201,7 @@ impl Upstream {
     fn nowhere(&self) -> Reject {
         Reject::new(Reason::NoEndpoints, "there is no address to send this request to")
             .because(format!("upstream {} has no address that takes requests", self.name))
-            .retry_after(self.retry_after)
+            .retry_after(self.retry_after.load(Ordering::Relaxed))
     }
 
     /// Whether there is an address for a request that is not one of `failed`.
@@ -216,7 +214,7 @@ impl Upstream {
     /// draws conclusions from it.
     fn tried(&self, ticket: &Ticket, outcome: Outcome, took: Option<Duration>) {
         self.metrics.ended(outcome, took);
-        if let (Some(circuit), Some(pass)) = (&self.policy.circuit, &ticket.pass) {
+        if let (Some(circuit), Some(pass)) = (&self.policy.load().circuit, &ticket.pass) {
             self.breaker.hear(circuit, &self.name, pass, outcome);
         }
         self.weigh(ticket.endpoint(), outcome, took);
@@ -227,9 +225,13 @@ impl Upstream {
     }
 
     fn ask_now(&self) {
-        if let Some(resolving) = self.resolving.get() {
+        if let Some(resolving) = self.resolving.load().as_ref() {
             resolving.ask_now();
         }
+    }
+
+    fn source(&self) -> std::sync::MutexGuard<'_, Source> {
+        self.source.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn draining(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Endpoint>>> {
@@ -245,43 +247,19 @@ impl std::fmt::Debug for Upstream {
 
 impl Drop for Upstream {
     fn drop(&mut self) {
-        for endpoint in self.endpoints.load().iter() {
+        let before = self.source().forget();
+        for endpoint in self.endpoints.load().iter().chain(before.iter().flat_map(|before| before.iter())) {
             endpoint.retire();
         }
     }
 }
 
-/// Hears of a name's answers for an upstream.
-struct Told {
-    upstream: Weak<Upstream>,
-    recorder: Arc<Recorder>,
-}
-
-impl Observer for Told {
-    fn changed(&self, update: &Update) {
-        let Some(upstream) = self.upstream.upgrade() else {
-            return;
-        };
-        if update.state == answers::State::Waiting {
-            return;
-        }
-        let addresses: Vec<_> =
-            update.addresses.iter().map(|&address| WeightedAddress { address, weight: 1 }).collect();
-        upstream.replace(&addresses);
-    }
-
-    fn looked_up(&self, result: &'static str) {
-        if let Some(upstream) = self.upstream.upgrade() {
-            self.recorder.counter(names::DNS_LOOKUPS, &[&upstream.name, result]).increment(1);
-        }
-    }
-}
-
-/// Looks through the idle connections, so often that one is kept for `keep` and little longer, and keeps the account of
-/// retries.
-async fn sweep(upstream: Weak<Upstream>, keep: Duration) {
-    let period = SWEEP.min(keep / 2).max(Duration::from_millis(10));
-    loop {
+/// Looks through the idle connections, so often that one is kept for `keep_alive` and little longer, and keeps the
+/// account of retries.
+async fn sweep(upstream: Weak<Upstream>) {
+    let keep_alive = |upstream: &Weak<Upstream>| Some(upstream.upgrade()?.policy.load().keep_alive);
+    while let Some(keep) = keep_alive(&upstream) {
+        let period = SWEEP.min(keep / 2).max(Duration::from_millis(10));
         tokio::time::sleep(period).await;
         let Some(upstream) = upstream.upgrade() else { return };
         let now = clock::now();
@@ -289,14 +267,4 @@ async fn sweep(upstream: Weak<Upstream>, keep: Duration) {
         upstream.draining().retain(|endpoint| endpoint.in_flight() > 0);
         upstream.budget.tick(now);
     }
-}
-
-/// The name and port as a `Host` field says them (RFC 9110 §7.2).
-fn own_host(policy: &UpstreamPolicy) -> HeaderValue {
-    let text = match &policy.discovery {
-        Discovery::Dns { name, port: 80 } => name.trim_end_matches('.').to_owned(),
-        Discovery::Dns { name, port } => format!("{}:{port}", name.trim_end_matches('.')),
-        Discovery::Addresses(addresses) => addresses.first().map(|one| one.address.to_string()).unwrap_or_default(),
-    };
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("upstream"))
 }

@@ -121,8 +121,31 @@ impl Resolving {
             lookups_failed: 0,
             advice: None,
         };
-        let (observer, hurry) = (Box::new(observer), Notify::new());
-        let shared = Arc::new(Shared { name, port, lookup, observer, hurry, book: Mutex::new(book) });
+        Self::go_on(name, port, lookup, Box::new(observer), book)
+    }
+
+    /// Looks the same name up in another way, knowing what is known by now. Asks at once.
+    #[must_use]
+    pub fn renewed(&self, policy: Arc<DnsPolicy>, lookup: Arc<Lookup>, observer: impl Observer) -> Self {
+        let book = {
+            let old = self.shared.book();
+            Book {
+                answers: old.answers.clone().under(policy),
+                published: old.published.clone(),
+                next_lookup: clock::now(),
+                server: old.server,
+                last_error: old.last_error.clone(),
+                advice: old.advice.clone(),
+                ..*old
+            }
+        };
+        // The observer may be another one than that which was told.
+        observer.changed(&book.published);
+        Self::go_on(self.shared.name.clone(), self.shared.port, lookup, Box::new(observer), book)
+    }
+
+    fn go_on(name: String, port: u16, lookup: Arc<Lookup>, observer: Box<dyn Observer>, book: Book) -> Self {
+        let shared = Arc::new(Shared { name, port, lookup, observer, hurry: Notify::new(), book: Mutex::new(book) });
         let task = tasks::spawn(run(Arc::clone(&shared)));
         Self { shared, _task: task }
     }

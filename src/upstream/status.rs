@@ -191,16 +191,16 @@ impl Upstream {
         UpstreamStatus {
             name: self.name.to_string(),
             addresses: current.iter().chain(&leaving).map(|endpoint| AddressStatus::of(endpoint, now)).collect(),
-            waiting: (self.policy.max_connections > 0).then(|| self.queue.len()),
-            circuit: self.policy.circuit.is_some().then(|| self.breaker.phase().into()),
+            waiting: (self.policy.load().max_connections > 0).then(|| self.queue.len()),
+            circuit: self.policy.load().circuit.is_some().then(|| self.breaker.phase().into()),
             recent: RetryStatus { requests, retries },
-            dns: self.resolving.get().map(super::resolve::Resolving::status),
+            dns: self.resolving.load().as_ref().map(|resolving| resolving.status()),
         }
     }
 
     /// Why no client should be sent here yet, if so: nobody knows an address that could answer.
     pub fn waits_for(&self) -> Option<&'static str> {
-        if self.endpoints.load().is_empty() && !*self.answered.borrow() {
+        if !self.source().has_spoken() {
             return Some("no DNS answer yet");
         }
         self.is_checking().then_some("no checked address yet")

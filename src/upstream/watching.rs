@@ -9,6 +9,7 @@ use http::HeaderValue;
 
 use super::Upstream;
 use super::balance::Endpoints;
+use super::bound::own_host;
 use super::eject::Sign;
 use super::endpoint::Endpoint;
 use super::health::{self, Verdict};
@@ -26,7 +27,7 @@ impl Upstream {
     /// Hears how a try at an address ended. Costs a few loads while all is well.
     pub(super) fn weigh(&self, endpoint: &Arc<Endpoint>, outcome: Outcome, took: Option<Duration>) {
         let sign = Sign::of(outcome);
-        if endpoint.standing().note(sign, took.is_some(), self.policy.eject.failures) {
+        if endpoint.standing().note(sign, took.is_some(), self.policy.load().eject.failures) {
             self.judge(endpoint, sign, took.unwrap_or_default());
         }
     }
@@ -40,29 +41,28 @@ impl Upstream {
     /// Decides about the addresses of now, one decision at a time.
     fn decide<T>(&self, decision: impl FnOnce(&Ward<'_>) -> T) -> T {
         let _turn = self.turn();
-        let set = self.endpoints.load();
-        decision(&Ward { set: &set, policy: &self.policy.eject, now: clock::now() })
+        let (set, policy) = (self.endpoints.load(), self.policy.load());
+        decision(&Ward { set: &set, policy: &policy.eject, now: clock::now() })
     }
 
     fn turn(&self) -> MutexGuard<'_, ()> {
         self.ward.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a list of addresses in place of the old one, and returns the two. Those that are new are checked, if any
-    /// are; until then they get nothing.
-    pub(super) fn renew(self: &Arc<Self>, addresses: &[WeightedAddress]) -> (Arc<Endpoints>, Arc<Endpoints>) {
+    /// Takes a list of addresses in place of the old one, and returns the new one. Those that are new are checked, if
+    /// any are; until then they get nothing.
+    pub(super) fn renew(self: &Arc<Self>, old: &Endpoints, addresses: &[WeightedAddress]) -> Arc<Endpoints> {
         let turn = self.turn();
-        let old = self.endpoints.load_full();
         let new = Arc::new(old.updated(addresses, self.workers));
         if self.health().is_some() {
-            let added = new.missing_in(&old);
+            let added = new.missing_in(old);
             added.iter().for_each(|endpoint| endpoint.standing().record().verdict = Some(Verdict::Unchecked));
         }
-        Ward { set: &new, policy: &self.policy.eject, now: clock::now() }.settle();
+        Ward { set: &new, policy: &self.policy.load().eject, now: clock::now() }.settle();
         self.endpoints.store(new.clone());
         drop(turn);
         self.follow_checks();
-        (old, new)
+        new
     }
 
     /// Checks every address if addresses are checked, and none if not: after a new list of them, or a new policy. An
@@ -87,15 +87,16 @@ impl Upstream {
     }
 
     /// How addresses are checked, if they are.
-    pub(super) fn health(&self) -> Option<&HealthPolicy> {
-        self.policy.health.as_ref()
+    pub(super) fn health(&self) -> Option<HealthPolicy> {
+        self.policy.load().health.clone()
     }
 
     /// What a check says in `Host`: there is no client that could have asked for anything.
     pub(super) fn check_host(&self) -> HeaderValue {
-        match &self.policy.host_header {
+        let policy = self.policy.load();
+        match &policy.host_header {
             HostHeader::Fixed(value) => value.clone(),
-            HostHeader::Client | HostHeader::Upstream => self.host.clone(),
+            HostHeader::Client | HostHeader::Upstream => own_host(&policy),
         }
     }
 
@@ -149,7 +150,9 @@ impl Upstream {
 /// Looks through the addresses for as long as there is an upstream.
 pub(super) async fn look(upstream: Weak<Upstream>) {
     loop {
-        let Some(period) = upstream.upgrade().map(|upstream| LOOK.min(upstream.policy.eject.base / 2)) else { return };
+        let Some(period) = upstream.upgrade().map(|upstream| LOOK.min(upstream.policy.load().eject.base / 2)) else {
+            return;
+        };
         tokio::time::sleep(period.max(Duration::from_millis(10))).await;
         let Some(upstream) = upstream.upgrade() else { return };
         let events = upstream.decide(|ward| ward.look());

@@ -13,6 +13,7 @@ mod routes;
 mod run;
 mod runtime;
 mod schema;
+mod service;
 mod source;
 
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
 //! What the commands run on, and the signals that end them politely.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{Exit, io};
 
@@ -11,6 +11,27 @@ pub(crate) fn block_on(work: impl Future<Output = Exit>) -> Exit {
         Err(error) => {
             io::complain(&format!("error: cannot start: {error}\n"));
             Exit::Unavailable
+        }
+    }
+}
+
+/// SIGHUP, watched for from the start on, so that it never ends the process.
+pub(crate) struct Hangup(Option<Signal>);
+
+/// Watches for SIGHUP. Where that cannot be, it keeps its usual effect.
+pub(crate) fn hangup() -> Hangup {
+    Hangup(signal(SignalKind::hangup()).ok())
+}
+
+impl Hangup {
+    /// Resolves on the next one.
+    pub(crate) async fn next(&mut self) {
+        let heard = match &mut self.0 {
+            Some(signal) => signal.recv().await,
+            None => None,
+        };
+        if heard.is_none() {
+            std::future::pending::<()>().await;
         }
     }
 }

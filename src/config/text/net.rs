@@ -1,6 +1,7 @@
 //! Addresses and names of the network as texts of the configuration.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 
@@ -9,6 +10,10 @@ use super::{Fault, Syntax};
 /// `[admin] listen`: an address, or `off`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AdminListen(pub Option<SocketAddr>);
+
+/// The path of a Unix socket: absolute, so that every process means the same one, and short enough for the system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketPath(pub PathBuf);
 
 /// A name server: `127.0.0.11` or `127.0.0.11:53`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +29,27 @@ pub struct DnsTarget {
 }
 
 const OFF: &str = "off";
+/// Bytes in the path of a Unix socket (`sun_path` without its final zero), less what a name beside it needs.
+const LONGEST_PATH: usize = 107 - ".new".len();
+
+impl Syntax for SocketPath {
+    const FORMAT: &'static str = "socket-path";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        if !text.starts_with('/') || text.ends_with('/') {
+            return Err(Fault::new(format!("`{text}` is not the absolute path of a socket"))
+                .hint("write it like `/run/tollgate/takeover.sock`"));
+        }
+        if text.len() > LONGEST_PATH {
+            return Err(Fault::new(format!("the path is longer than {LONGEST_PATH} bytes")));
+        }
+        Ok(Self(text.into()))
+    }
+
+    fn print(&self) -> String {
+        self.0.display().to_string()
+    }
+}
 
 impl Syntax for SocketAddr {
     const FORMAT: &'static str = "socket-address";

@@ -2,6 +2,7 @@
 
 pub(crate) mod backend;
 pub(crate) mod client;
+pub(crate) mod crowd;
 mod eventually;
 pub(crate) mod frames;
 mod gateway;
@@ -10,6 +11,8 @@ pub(crate) mod log;
 pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod scrape;
+pub(crate) mod steady;
+pub(crate) mod storm;
 pub(crate) mod town;
 pub(crate) mod wire;
 

@@ -12,23 +12,26 @@ use super::eventually;
 pub(crate) struct Process {
     child: Child,
     printed: Arc<Mutex<String>>,
+    /// Where its configuration is.
+    folder: Option<tempfile::TempDir>,
 }
 
 impl Process {
     /// Starts `tollgate` with these arguments and nothing in its environment.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
-        command.args(arguments).env_clear();
-        Self::run(command)
+        command.args(arguments).stdin(Stdio::piped());
+        Self::of(command)
     }
 
-    fn run(mut command: Command) -> Self {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    /// Starts a command that becomes a `tollgate`, with nothing in its environment.
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut child = command.env_clear().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let printed = Arc::<Mutex<String>>::default();
         let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         follow(out, printed.clone());
         follow(err, printed.clone());
-        Self { child, printed }
+        Self { child, printed, folder: None }
     }
 
     /// Starts `tollgate run` over this configuration, and waits until it serves. Returns where, and where its
@@ -43,7 +46,8 @@ impl Process {
             let mut command = Command::new("sh");
             let limited = format!("ulimit -n {files}; exec \"$0\" run --config \"$1\"");
             command.args(["-c", &limited, env!("CARGO_BIN_EXE_tollgate"), file]);
-            Self::run(command)
+            command.stdin(Stdio::piped());
+            Self::of(command)
         };
         Self::serve_by(text, start).await
     }
@@ -52,7 +56,8 @@ impl Process {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("gateway.toml");
         std::fs::write(&file, text).unwrap();
-        let process = start(file.to_str().unwrap());
+        let mut process = start(file.to_str().unwrap());
+        process.folder = Some(folder);
         process.says("serving").await;
         let addresses = process.addresses_in("serving");
         (process, addresses[0], addresses[1])

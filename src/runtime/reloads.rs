@@ -1,0 +1,145 @@
+//! How a reload is asked for, and what came of it: the words between those who ask (signals, changed files, operators)
+//! and the one task that does it, so that there is one reload at a time.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::change::Change;
+use crate::config::Config;
+
+/// Orders that may wait. What is asked for beyond them is covered by those that wait.
+const WAITING: usize = 64;
+
+/// Who asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// SIGHUP.
+    Signal,
+    /// A file that has changed.
+    File,
+    /// An operator.
+    Api,
+    /// The program that the gateway is part of.
+    Program,
+}
+
+/// Something wrong with a configuration that was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Trouble {
+    /// What is wrong.
+    pub message: String,
+    /// The key, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Where it is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// The way out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+}
+
+/// What came of a reload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
+pub enum Outcome {
+    /// The new configuration runs.
+    Ok(Change),
+    /// The old one runs on.
+    Failed {
+        /// Why.
+        problems: Vec<Trouble>,
+    },
+}
+
+/// A reload that is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// What came of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// Who asked; of several who waited together, the first.
+    pub trigger: Trigger,
+    /// When it was over.
+    pub at: String,
+}
+
+impl Verdict {
+    /// Whether the configuration that was asked for runs.
+    pub fn is_ok(&self) -> bool {
+        matches!(self.outcome, Outcome::Ok(_))
+    }
+}
+
+impl Trouble {
+    /// A problem that has no place.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), key: None, place: None, help: None }
+    }
+}
+
+/// A wish for a reload.
+#[derive(Debug)]
+pub struct Order {
+    /// Who asks.
+    pub trigger: Trigger,
+    /// To this configuration; without one, to what the files say.
+    pub config: Option<Box<Config>>,
+    /// Whoever waits for the outcome.
+    pub reply: Option<oneshot::Sender<Arc<Verdict>>>,
+}
+
+/// Asks for reloads. Clones ask the same gateway.
+#[derive(Clone, Debug)]
+pub struct Reloads {
+    orders: mpsc::Sender<Order>,
+    last: watch::Receiver<Option<Arc<Verdict>>>,
+}
+
+/// The other end: what the one who reloads hears, and where the outcomes go.
+#[derive(Debug)]
+pub struct Orders {
+    /// What is asked for.
+    pub inbox: mpsc::Receiver<Order>,
+    /// What came of the last one.
+    pub last: watch::Sender<Option<Arc<Verdict>>>,
+}
+
+impl Reloads {
+    /// Both ends.
+    pub fn new() -> (Self, Orders) {
+        let (orders, inbox) = mpsc::channel(WAITING);
+        let (last, told) = watch::channel(None);
+        (Self { orders, last: told }, Orders { inbox, last })
+    }
+
+    /// Reloads from the files, and waits for the outcome; none when the gateway is going down.
+    pub async fn from_files(&self, trigger: Trigger) -> Option<Arc<Verdict>> {
+        self.ask(trigger, None).await
+    }
+
+    /// Goes over to this configuration, and waits for the outcome; none when the gateway is going down.
+    pub async fn to(&self, config: Config) -> Option<Arc<Verdict>> {
+        self.ask(Trigger::Program, Some(Box::new(config))).await
+    }
+
+    /// Reloads from the files soon. Waits for nothing.
+    pub fn hint(&self, trigger: Trigger) {
+        // Where there is no room, those that wait will see the same files.
+        let _ = self.orders.try_send(Order { trigger, config: None, reply: None });
+    }
+
+    /// What came of the last reload, if there was one.
+    pub fn last(&self) -> Option<Arc<Verdict>> {
+        self.last.borrow().clone()
+    }
+
+    async fn ask(&self, trigger: Trigger, config: Option<Box<Config>>) -> Option<Arc<Verdict>> {
+        let (reply, answer) = oneshot::channel();
+        self.orders.send(Order { trigger, config, reply: Some(reply) }).await.ok()?;
+        answer.await.ok()
+    }
+}

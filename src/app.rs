@@ -29,6 +29,7 @@ use crate::telemetry::access_log::{self, AccessLog};
 use crate::telemetry::names;
 use crate::telemetry::recorder::Recorder;
 use crate::upstream;
+use crate::upstream::balance::Sessions;
 use crate::upstream::lookup::Lookup;
 
 /// How long the queue of a listener is emptied for at most when the gateway goes down.
@@ -94,7 +95,7 @@ impl Gateway {
         let count = worker_count(&config.server);
         let recorder = recorder();
         let lines = lines(&config.log.access, count, &recorder)?;
-        let tools = tools(config, count, &recorder, lines.clone(), &control);
+        let tools = tools(config, count, &recorder, lines.clone(), &control)?;
         let live = Live::new(build::snapshot(config, &tools));
         let limits = Arc::new(limits(&config.server));
         let services = (0..count).map(|worker| Service::new(live.clone(), limits.clone(), worker)).collect();
@@ -225,7 +226,7 @@ fn tools(
     recorder: &Arc<Recorder>,
     lines: Option<Arc<Lines>>,
     control: &Runtime,
-) -> Tools {
+) -> io::Result<Tools> {
     // Each hasher has keys of its own from the system's randomness.
     let seeds = (0..workers).map(|worker| RandomState::new().hash_one(worker));
     let anchor = (clock::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
@@ -235,8 +236,9 @@ fn tools(
         recorder: recorder.clone(),
         dns: Arc::new(config.dns.clone()),
         lookup: Arc::new(Lookup::from_policy(&config.dns)),
+        sessions: Arc::new(Sessions::new(anchor).map_err(io::Error::other)?),
     };
-    Tools { recorder: recorder.clone(), lines, request_id: Arc::new(RequestId::new(seeds, anchor)), upstream }
+    Ok(Tools { recorder: recorder.clone(), lines, request_id: Arc::new(RequestId::new(seeds, anchor)), upstream })
 }
 
 fn limits(server: &ServerConfig) -> Limits {

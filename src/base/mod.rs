@@ -4,6 +4,7 @@ pub mod alarm;
 pub mod body;
 pub mod client;
 pub mod clock;
+pub mod cookies;
 pub mod exchange;
 pub mod headers;
 pub mod path;

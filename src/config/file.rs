@@ -2,6 +2,7 @@
 //! product's documentation of the key, in the schema and in editors; its default is the checked type's own. Knows
 //! nothing of files on disk, and nothing that holds between two keys.
 
+mod balance;
 mod route;
 mod upstream;
 
@@ -13,6 +14,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::balance::{BalanceSettings, BalanceTable, StickySettings};
 pub use self::route::RouteSettings;
 pub use self::upstream::{AddressSettings, RetrySettings, UpstreamSettings, WeightedSettings};
 use super::text::{AdminListen, NameServer, SecretText, Text};

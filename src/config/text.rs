@@ -21,10 +21,11 @@ use serde::ser::{Serialize, Serializer};
 
 use super::{AccessTarget, HostMatch};
 use crate::base::units::{ByteRate, Size};
-use crate::upstream::policy::HostHeader;
+use crate::upstream::policy::{HashKey, HostHeader};
 
 pub(super) use self::choice::not_among;
-pub use self::net::{AdminListen, DnsTarget, NameServer};
+pub use self::choice::{BalanceWord, CookieName};
+pub use self::net::{AdminListen, DnsTarget, NameServer, ServiceName};
 pub use self::route::{ExactPath, Prefix, Rewrite};
 pub use self::secret::{SecretText, looks_secret};
 pub use self::target::{Authority, Label, Target, UpstreamName};
@@ -91,6 +92,9 @@ pub const FORMATS: &[Format] = &[
     Format::of::<AccessTarget>(),
     Format::of::<HostMatch>(),
     Format::of::<HostHeader>(),
+    Format::of::<HashKey>(),
+    Format::of::<CookieName>(),
+    Format::of::<ServiceName>(),
     Format::of::<Method>(),
     Format::of::<HeaderName>(),
     Format::of::<HeaderValue>(),

@@ -8,13 +8,14 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, SET_COOKIE};
 use http_body::{Frame, SizeHint};
 use hyper::upgrade::OnUpgrade;
 use tower::Service;
 
 use super::Upstream;
 use super::answer;
+use super::balance::Wish;
 use super::connection::{ConnectError, Connection, Flow, Kind, SendError};
 use super::endpoint::Ticket;
 use super::interim::Interim;
@@ -63,6 +64,8 @@ struct Journey {
     exchange: Box<Exchange>,
     /// The request as it goes out, while it is not on its way.
     request: Option<http::Request<RequestBody>>,
+    /// Where the request would like to go.
+    wish: Wish,
     /// What a connection must be able to carry.
     kind: Kind,
     asked: Option<Asked>,
@@ -84,14 +87,17 @@ impl Journey {
         let Request { mut head, body, mut exchange } = request;
         exchange.upstream.name = Some(upstream.name.clone());
         exchange.body_in = body.meter();
+        let began = clock::now();
+        let wish = upstream.balancer.wish(&head, &exchange, began);
         let rewritten = rewrite.apply(&mut head, &exchange, &upstream.policy.host_header, &upstream.host);
+        upstream.balancer.strip(&mut head.headers);
         let client = head.extensions.remove::<OnUpgrade>();
         let asked = rewritten.upgrade.zip(client).map(|(protocol, client)| Asked { protocol, client });
         // A length without a body would have the upstream wait for one.
         let lengthless = head.headers.get(CONTENT_LENGTH).is_none_or(|length| length == "0");
         let kind = if body.is_empty() && lengthless && asked.is_none() { Kind::Plain } else { Kind::Any };
         let request = Some(http::Request::from_parts(head, body));
-        Self { upstream, exchange, request, kind, asked, began: clock::now(), failed: Vec::new() }
+        Self { upstream, exchange, request, wish, kind, asked, began, failed: Vec::new() }
     }
 
     async fn run(mut self) -> Outcome {
@@ -103,9 +109,9 @@ impl Journey {
 
     async fn send(&mut self) -> Result<(http::Response<Flow>, Ticket), Reject> {
         loop {
-            let ticket = match self.upstream.pick(&self.failed) {
+            let ticket = match self.upstream.pick(&self.wish, &self.failed, self.began) {
                 Some(ticket) => ticket,
-                None => Box::pin(self.upstream.pick_later(&self.failed, self.exchange.deadline)).await?,
+                None => Box::pin(self.upstream.pick_later(&self.wish, &self.failed, self.exchange.deadline)).await?,
             };
             self.exchange.upstream.address = Some(ticket.endpoint().address);
             self.exchange.upstream.tries += 1;
@@ -247,7 +253,10 @@ impl Journey {
         Some(reject.closing())
     }
 
-    fn respond(mut self, response: http::Response<Flow>, ticket: Ticket) -> Outcome {
+    fn respond(mut self, mut response: http::Response<Flow>, ticket: Ticket) -> Outcome {
+        if let Some(cookie) = self.upstream.balancer.cookie(&self.wish, ticket.endpoint(), clock::now) {
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
         let agreed = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
         if agreed {
             return match self.asked.take() {

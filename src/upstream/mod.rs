@@ -27,11 +27,12 @@ use http::HeaderValue;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::base::clock;
 use crate::base::reject::{Reason, Reject};
 use crate::base::tasks::{self, Task};
 use crate::telemetry::names;
 use crate::telemetry::recorder::Recorder;
-use balance::{Balancer, Endpoints};
+use balance::{Balancer, Endpoints, Sessions, Wanted, Wish};
 use endpoint::{Endpoint, Ticket};
 use lookup::Lookup;
 use metrics::{Outcome, UpstreamMetrics};
@@ -54,6 +55,8 @@ pub struct Tools {
     pub dns: Arc<DnsPolicy>,
     /// What looks them up.
     pub lookup: Arc<Lookup>,
+    /// What the cookies of clients that come back are made with.
+    pub sessions: Arc<Sessions>,
 }
 
 /// A named set of addresses that answer the same requests.
@@ -87,7 +90,7 @@ impl Upstream {
             host: own_host(policy),
             endpoints: ArcSwap::default(),
             draining: Mutex::default(),
-            balancer: Balancer::new(policy.balance),
+            balancer: Balancer::new(policy, &tools.sessions),
             metrics: UpstreamMetrics::new(&policy.name, &tools.recorder),
             workers,
             idle_per_worker: policy.max_idle.div_ceil(workers),
@@ -101,6 +104,7 @@ impl Upstream {
         let _entered = tools.control.enter();
         match &policy.discovery {
             Discovery::Addresses(addresses) => upstream.replace(addresses),
+            Discovery::Services { .. } => {}
             Discovery::Dns { name, port } => {
                 let told = Told { upstream: Arc::downgrade(&upstream), recorder: tools.recorder.clone() };
                 let resolving = Resolving::start(name.clone(), *port, tools.dns.clone(), tools.lookup.clone(), told);
@@ -114,7 +118,7 @@ impl Upstream {
     /// Takes a new list of addresses: the ones that stay keep their state, the ones that left are drained.
     fn replace(self: &Arc<Self>, addresses: &[WeightedAddress]) {
         let old = self.endpoints.load_full();
-        let new = Arc::new(old.updated(addresses, self.workers));
+        let new = Arc::new(old.updated(addresses, self.workers, clock::now()));
         self.endpoints.store(new.clone());
         self.answered.send_replace(true);
         for gone in old.missing_in(&new) {
@@ -133,20 +137,26 @@ impl Upstream {
         }
     }
 
-    /// A place at an address that is not one of `failed`.
-    fn pick(&self, failed: &[SocketAddr]) -> Option<Ticket> {
-        self.balancer.pick(&self.endpoints.load(), failed, fastrand::u64(..))
+    /// A place at an address that is not one of `failed`, for a request that began at about this time.
+    fn pick(&self, wish: &Wish, failed: &[SocketAddr], now: Instant) -> Option<Ticket> {
+        let wanted = Wanted { wish, tried: failed, now, random: fastrand::u64(..) };
+        self.balancer.pick(&self.endpoints.load(), &wanted)
     }
 
     /// The same when there is none yet: waits, within the deadline, for the name's first answer.
-    async fn pick_later(&self, failed: &[SocketAddr], deadline: Option<Instant>) -> Result<Ticket, Reject> {
+    async fn pick_later(
+        &self,
+        wish: &Wish,
+        failed: &[SocketAddr],
+        deadline: Option<Instant>,
+    ) -> Result<Ticket, Reject> {
         let mut answered = self.answered.subscribe();
         let first_answer = answered.wait_for(|answered| *answered);
         match deadline {
             Some(due) => drop(tokio::time::timeout_at(due.into(), first_answer).await),
             None => drop(first_answer.await),
         }
-        self.pick(failed).ok_or_else(|| {
+        self.pick(wish, failed, clock::now()).ok_or_else(|| {
             Reject::new(Reason::NoEndpoints, "there is no address to send this request to")
                 .because(format!("upstream {} has no address", self.name))
                 .retry_after(self.retry_after)
@@ -160,8 +170,9 @@ impl Upstream {
 
     /// Hears how each try at an address ended, after this time to the response head where one came: the one place that
     /// draws conclusions from it.
-    fn tried(&self, _endpoint: &Arc<Endpoint>, outcome: Outcome, took: Option<Duration>) {
+    fn tried(&self, endpoint: &Arc<Endpoint>, outcome: Outcome, took: Option<Duration>) {
         self.metrics.ended(outcome, took);
+        self.balancer.tried(endpoint, outcome, took, clock::now);
         if outcome == Outcome::Connect {
             // The name may have changed.
             self.ask_now();
@@ -207,8 +218,7 @@ impl Observer for Told {
         if update.state == answers::State::Waiting {
             return;
         }
-        let addresses: Vec<_> =
-            update.addresses.iter().map(|&address| WeightedAddress { address, weight: 1 }).collect();
+        let addresses: Vec<_> = update.addresses.iter().copied().map(WeightedAddress::new).collect();
         upstream.replace(&addresses);
     }
 
@@ -236,6 +246,8 @@ fn own_host(policy: &UpstreamPolicy) -> HeaderValue {
     let text = match &policy.discovery {
         Discovery::Dns { name, port: 80 } => name.trim_end_matches('.').to_owned(),
         Discovery::Dns { name, port } => format!("{}:{port}", name.trim_end_matches('.')),
+        // `_service._protocol.name` (RFC 2782).
+        Discovery::Services { name } => name.trim_end_matches('.').splitn(3, '.').last().unwrap_or(name).to_owned(),
         Discovery::Addresses(addresses) => addresses.first().map(|one| one.address.to_string()).unwrap_or_default(),
     };
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("upstream"))

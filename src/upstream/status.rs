@@ -65,7 +65,7 @@ impl Upstream {
             AddressStatus {
                 address: endpoint.address,
                 state,
-                weight: endpoint.weight,
+                weight: endpoint.weight(),
                 in_flight: endpoint.in_flight(),
                 requests: endpoint.requests(),
                 connections,

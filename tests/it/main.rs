@@ -14,6 +14,7 @@ mod hostile;
 mod http2;
 mod interim;
 mod keep_alive;
+mod keys;
 mod leaving;
 mod limits;
 mod operators;

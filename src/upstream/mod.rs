@@ -5,14 +5,18 @@ pub mod answers;
 pub mod balance;
 pub mod connection;
 pub mod endpoint;
+mod following;
 pub mod forward;
 pub mod interim;
 pub mod limit;
 pub mod lookup;
 pub mod metrics;
 pub mod policy;
+pub mod question;
+pub mod record;
 pub mod resolve;
 pub mod rewrite;
+pub mod services;
 pub mod status;
 mod swarm;
 pub mod upgrade;
@@ -30,14 +34,13 @@ use tokio::sync::watch;
 use crate::base::clock;
 use crate::base::reject::{Reason, Reject};
 use crate::base::tasks::{self, Task};
-use crate::telemetry::names;
 use crate::telemetry::recorder::Recorder;
 use balance::{Balancer, Endpoints, Sessions, Wanted, Wish};
 use endpoint::{Endpoint, Ticket};
+use following::Following;
 use lookup::Lookup;
 use metrics::{Outcome, UpstreamMetrics};
 use policy::{Discovery, DnsPolicy, UpstreamPolicy, WeightedAddress};
-use resolve::{Observer, Resolving, Update};
 
 /// How often idle connections are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -75,9 +78,9 @@ pub struct Upstream {
     idle_per_worker: usize,
     retry_after: u64,
     control: Handle,
-    /// Whether the name has been answered once.
+    /// Whether the name has been answered once, beyond doubt.
     answered: watch::Sender<bool>,
-    resolving: OnceLock<Resolving>,
+    following: OnceLock<Following>,
     sweeping: OnceLock<Task>,
 }
 
@@ -97,19 +100,15 @@ impl Upstream {
             retry_after: tools.dns.refresh.as_secs().max(1),
             control: tools.control.clone(),
             answered: watch::Sender::new(false),
-            resolving: OnceLock::new(),
+            following: OnceLock::new(),
             sweeping: OnceLock::new(),
             policy: policy.clone(),
         });
         let _entered = tools.control.enter();
-        match &policy.discovery {
-            Discovery::Addresses(addresses) => upstream.replace(addresses),
-            Discovery::Services { .. } => {}
-            Discovery::Dns { name, port } => {
-                let told = Told { upstream: Arc::downgrade(&upstream), recorder: tools.recorder.clone() };
-                let resolving = Resolving::start(name.clone(), *port, tools.dns.clone(), tools.lookup.clone(), told);
-                let _ = upstream.resolving.set(resolving);
-            }
+        if let Discovery::Addresses(addresses) = &policy.discovery {
+            upstream.replace(addresses);
+        } else if let Some(following) = Following::start(&upstream, &policy.discovery, tools) {
+            let _ = upstream.following.set(following);
         }
         let _ = upstream.sweeping.set(tasks::spawn(sweep(Arc::downgrade(&upstream), policy.keep_alive)));
         upstream
@@ -120,7 +119,7 @@ impl Upstream {
         let old = self.endpoints.load_full();
         let new = Arc::new(old.updated(addresses, self.workers, clock::now()));
         self.endpoints.store(new.clone());
-        self.answered.send_replace(true);
+        self.now_answered();
         for gone in old.missing_in(&new) {
             gone.retire();
             self.draining().push(gone.clone());
@@ -180,9 +179,17 @@ impl Upstream {
     }
 
     fn ask_now(&self) {
-        if let Some(resolving) = self.resolving.get() {
-            resolving.ask_now();
+        if let Some(following) = self.following.get() {
+            following.ask_now();
         }
+    }
+
+    fn is_answered(&self) -> bool {
+        *self.answered.borrow()
+    }
+
+    fn now_answered(&self) {
+        self.answered.send_replace(true);
     }
 
     fn draining(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Endpoint>>> {
@@ -200,31 +207,6 @@ impl Drop for Upstream {
     fn drop(&mut self) {
         for endpoint in self.endpoints.load().iter() {
             endpoint.retire();
-        }
-    }
-}
-
-/// Hears of a name's answers for an upstream.
-struct Told {
-    upstream: Weak<Upstream>,
-    recorder: Arc<Recorder>,
-}
-
-impl Observer for Told {
-    fn changed(&self, update: &Update) {
-        let Some(upstream) = self.upstream.upgrade() else {
-            return;
-        };
-        if update.state == answers::State::Waiting {
-            return;
-        }
-        let addresses: Vec<_> = update.addresses.iter().copied().map(WeightedAddress::new).collect();
-        upstream.replace(&addresses);
-    }
-
-    fn looked_up(&self, result: &'static str) {
-        if let Some(upstream) = self.upstream.upgrade() {
-            self.recorder.counter(names::DNS_LOOKUPS, &[&upstream.name, result]).increment(1);
         }
     }
 }

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::Upstream;
+use super::following::Following;
 use super::resolve::Status as NameStatus;
+use super::services::ServiceStatus;
 use crate::telemetry::names;
 use crate::telemetry::recorder::{Recorder, sample};
 
@@ -22,6 +24,9 @@ pub struct UpstreamStatus {
     /// What its name last answered, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<NameStatus>,
+    /// What its service's records and their targets last answered, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub srv: Option<ServiceStatus>,
 }
 
 /// An address at one moment.
@@ -33,6 +38,8 @@ pub struct AddressStatus {
     pub state: AddressState,
     /// Its share relative to the others.
     pub weight: u32,
+    /// Whether others come first: 0 is served before 1.
+    pub priority: u16,
     /// Requests that it is busy with.
     pub in_flight: usize,
     /// Requests that it was given.
@@ -66,22 +73,24 @@ impl Upstream {
                 address: endpoint.address,
                 state,
                 weight: endpoint.weight(),
+                priority: endpoint.priority(),
                 in_flight: endpoint.in_flight(),
                 requests: endpoint.requests(),
                 connections,
                 idle,
             }
         });
-        UpstreamStatus {
-            name: self.name.to_string(),
-            addresses: addresses.collect(),
-            dns: self.resolving.get().map(super::resolve::Resolving::status),
-        }
+        let (dns, srv) = match self.following.get() {
+            Some(Following::Host(resolving)) => (Some(resolving.status()), None),
+            Some(Following::Service(services)) => (None, Some(services.status())),
+            None => (None, None),
+        };
+        UpstreamStatus { name: self.name.to_string(), addresses: addresses.collect(), dns, srv }
     }
 
     /// Whether there is an address to send to, or the name has at least been answered.
     pub fn is_ready(&self) -> bool {
-        !self.endpoints.load().is_empty() || *self.answered.borrow()
+        !self.endpoints.load().is_empty() || self.is_answered()
     }
 }
 
@@ -96,9 +105,19 @@ impl UpstreamStatus {
         let idle: usize = self.addresses.iter().map(|address| address.idle).sum();
         recorder.gauge(names::UPSTREAM_CONNECTIONS, &[&self.name, "idle"]).set(idle as f64);
         recorder.gauge(names::UPSTREAM_CONNECTIONS, &[&self.name, "busy"]).set(open.saturating_sub(idle) as f64);
-        if let Some(age) = self.dns.as_ref().and_then(|dns| dns.age_seconds) {
+        if let Some(age) = self.answer_age() {
             recorder.gauge(names::DNS_ANSWER_AGE, &[&self.name]).set(age);
         }
+    }
+
+    /// The age of the oldest answer in use.
+    fn answer_age(&self) -> Option<f64> {
+        let own = self.dns.as_ref().and_then(|dns| dns.age_seconds);
+        let service = self.srv.iter().flat_map(|srv| {
+            let targets = srv.targets.iter().map(|target| target.age_seconds);
+            targets.chain([srv.age_seconds])
+        });
+        service.flatten().chain(own).max_by(f64::total_cmp)
     }
 
     /// Writes the samples of each address that takes requests. One that has left has no series any more; it may have

@@ -12,6 +12,7 @@ use arc_swap::ArcSwapOption;
 use super::sticky::{Sticky, Tag};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::policy::WeightedAddress;
+use crate::upstream::record::gcd;
 
 /// Longest schedule of a weighted turn; beyond it weights are rounded.
 const LONGEST_SCHEDULE: u64 = 4096;
@@ -164,10 +165,6 @@ fn schedule(weights: &[u32]) -> Vec<u16> {
             u16::try_from(richest).unwrap_or(u16::MAX)
         })
         .collect()
-}
-
-fn gcd(one: u32, other: u32) -> u32 {
-    if other == 0 { one } else { gcd(other, one % other) }
 }
 
 #[cfg(test)]

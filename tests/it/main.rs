@@ -23,6 +23,7 @@ mod outages;
 mod pages;
 mod paths;
 mod replacing;
+mod resting;
 mod routing;
 mod services;
 mod stopping;

@@ -1,5 +1,6 @@
 //! What records say, tidied up: the usable ones, each once, in an order of their own, and not too many.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
@@ -69,7 +70,7 @@ pub fn tidy<R: Ord>(mut records: Vec<R>) -> Vec<R> {
 /// The addresses of services whose targets have these. A record's weight is shared by the addresses of its target. An
 /// address that several records lead to has the best of their priorities, and of those the sum of the weights.
 pub fn addresses_of<'a>(services: &[Service], targets: impl Fn(&str) -> Option<&'a [IpAddr]>) -> Vec<WeightedAddress> {
-    let mut found: Vec<WeightedAddress> = Vec::new();
+    let mut found: BTreeMap<SocketAddr, WeightedAddress> = BTreeMap::new();
     for group in services.chunk_by(|one, other| one.priority == other.priority) {
         let weightless = group.iter().all(|service| service.weight == 0);
         for service in group {
@@ -78,16 +79,15 @@ pub fn addresses_of<'a>(services: &[Service], targets: impl Fn(&str) -> Option<&
             let share = (weight / u32::try_from(ips.len()).unwrap_or(u32::MAX)).max(1);
             for &ip in ips {
                 let address = SocketAddr::new(ip, service.port);
-                match found.iter_mut().find(|known| known.address == address) {
-                    Some(known) if known.priority == service.priority => {
-                        known.weight = known.weight.saturating_add(share)
-                    }
-                    Some(_) => {}
-                    None => found.push(WeightedAddress { address, weight: share, priority: service.priority }),
+                let new = WeightedAddress { address, weight: share, priority: service.priority };
+                let known = found.entry(address).or_insert(WeightedAddress { weight: 0, ..new });
+                if known.priority == new.priority {
+                    known.weight = known.weight.saturating_add(share);
                 }
             }
         }
     }
+    let mut found: Vec<WeightedAddress> = found.into_values().collect();
     found.sort_by_key(|one| (one.priority, one.address));
     found.truncate(MAX_ADDRESSES);
     for group in found.chunk_by_mut(|one, other| one.priority == other.priority) {

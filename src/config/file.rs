@@ -3,6 +3,7 @@
 //! nothing of files on disk, and nothing that holds between two keys.
 
 mod balance;
+mod health;
 mod route;
 mod upstream;
 
@@ -15,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::balance::{BalanceSettings, BalanceTable, StickySettings};
+pub use self::health::{EjectSettings, HealthSettings};
 pub use self::route::RouteSettings;
 pub use self::upstream::{AddressSettings, RetrySettings, UpstreamSettings, WeightedSettings};
 use super::text::{AdminListen, NameServer, SecretText, Text};

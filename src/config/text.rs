@@ -13,6 +13,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -88,6 +89,7 @@ pub const FORMATS: &[Format] = &[
     Format::of::<Target>(),
     Format::of::<Prefix>(),
     Format::of::<ExactPath>(),
+    Format::of::<PathAndQuery>(),
     Format::of::<Rewrite>(),
     Format::of::<AccessTarget>(),
     Format::of::<HostMatch>(),

@@ -22,6 +22,7 @@ const FORMATS: &[(&str, &str)] = &[
     ("method", "method"),
     ("name-server", "`ip` or `ip:port`"),
     ("network", "`ip/bits`"),
+    ("path-and-query", "path"),
     ("path-prefix", "path"),
     ("rewrite", "path"),
     ("secret", "secret"),
@@ -131,6 +132,7 @@ fn value(shape: &Value, root: &Value) -> String {
         }
         "object" => "table of texts".to_owned(),
         "integer" => "number".to_owned() + &bounds(shape, "minimum", "maximum"),
+        "number" => "decimal number".to_owned() + &bounds(shape, "minimum", "maximum"),
         "boolean" => "`true` or `false`".to_owned(),
         "string" if format.is_empty() => "text".to_owned(),
         "string" => format.replace('-', " "),

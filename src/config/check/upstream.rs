@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Context, balance};
+use super::{Context, balance, health};
 use crate::config::file::{AddressSettings, ConfigFile, UpstreamSettings};
 use crate::config::findings::Findings;
 use crate::config::key::KeyPath;
@@ -20,7 +20,10 @@ pub(super) fn upstreams(file: &ConfigFile, context: &Context, findings: &mut Fin
         let path = KeyPath::dotted("upstreams").key(name);
         let balance = balance::balance(&settings.balance, &path.key("balance"), context, findings);
         if let Some(discovery) = discovery(settings, &path, findings) {
-            checked.insert(name.clone(), Arc::new(policy(name, discovery, balance, settings)));
+            let mut policy = policy(name, discovery, balance, settings);
+            policy.eject = health::eject(&settings.eject, &path.key("eject"), findings);
+            policy.health = settings.health.as_ref().map(health::health);
+            checked.insert(name.clone(), Arc::new(policy));
         }
     }
     checked
@@ -73,8 +76,6 @@ fn weighted(list: &[AddressSettings], path: &KeyPath, findings: &mut Findings) -
 
 fn policy(name: &str, discovery: Discovery, balance: Balance, settings: &UpstreamSettings) -> UpstreamPolicy {
     UpstreamPolicy {
-        name: name.to_owned(),
-        discovery,
         balance,
         slow_start: settings.slow_start.0,
         connect_timeout: settings.connect_timeout.0,
@@ -85,5 +86,6 @@ fn policy(name: &str, discovery: Discovery, balance: Balance, settings: &Upstrea
         drain_timeout: settings.drain_timeout.0,
         host_header: settings.host_header.0.clone(),
         retry_attempts: settings.retry.attempts,
+        ..UpstreamPolicy::new(name, discovery)
     }
 }

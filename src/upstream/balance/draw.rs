@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 
-use super::Wanted;
+use super::Search;
 use super::set::Circle;
 use super::slow_start::SlowStart;
 use crate::upstream::endpoint::Endpoint;
@@ -13,38 +13,38 @@ use crate::upstream::endpoint::Endpoint;
 const DRAWS: usize = 16;
 
 /// One, weights honoured.
-pub(super) fn one<'a>(circle: Circle<'a>, wanted: &Wanted<'_>, slow: SlowStart) -> Option<&'a Arc<Endpoint>> {
-    place(circle, wanted, slow, &mut wanted.dice()).map(|place| &circle.members[place])
+pub(super) fn one<'a>(circle: Circle<'a>, search: Search<'_>, slow: SlowStart) -> Option<&'a Arc<Endpoint>> {
+    place(circle, search, slow, &mut search.dice()).map(|place| &circle.members[place])
 }
 
 /// One, weights honoured, or another that `is_better` than it, drawn from the rest without regard to weights.
 pub(super) fn better_of_two<'a>(
     circle: Circle<'a>,
-    wanted: &Wanted<'_>,
+    search: Search<'_>,
     slow: SlowStart,
     is_better: impl Fn(&Endpoint, &Endpoint) -> bool,
 ) -> Option<&'a Arc<Endpoint>> {
-    let mut dice = wanted.dice();
-    let place = place(circle, wanted, slow, &mut dice)?;
+    let mut dice = search.dice();
+    let place = place(circle, search, slow, &mut dice)?;
     let (first, others) = (&circle.members[place], circle.members.len() - 1);
     for _ in 0..DRAWS.min(others * DRAWS) {
         let second = &circle.members[(place + 1 + dice.usize(..others)) % circle.members.len()];
-        if wanted.allows(second) && slow.admits(second, circle, wanted, &mut dice) {
+        if search.allows(second) && slow.admits(second, circle, search, &mut dice) {
             return Some(if is_better(second, first) { second } else { first });
         }
     }
     Some(first)
 }
 
-fn place(circle: Circle<'_>, wanted: &Wanted<'_>, slow: SlowStart, dice: &mut Rng) -> Option<usize> {
+fn place(circle: Circle<'_>, search: Search<'_>, slow: SlowStart, dice: &mut Rng) -> Option<usize> {
     for _ in 0..DRAWS {
         let place = circle.place(dice.usize(..circle.turns()));
         let endpoint = &circle.members[place];
-        if wanted.allows(endpoint) && slow.admits(endpoint, circle, wanted, dice) {
+        if search.allows(endpoint) && slow.admits(endpoint, circle, search, dice) {
             return Some(place);
         }
     }
-    circle.from(dice.usize(..circle.turns()), |endpoint| wanted.allows(endpoint)).map(|(place, _)| place)
+    circle.from(dice.usize(..circle.turns()), |endpoint| search.allows(endpoint)).map(|(place, _)| place)
 }
 
 #[cfg(test)]

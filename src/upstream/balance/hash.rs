@@ -5,7 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::Wanted;
+use super::Search;
 use super::set::Circle;
 use crate::upstream::endpoint::Endpoint;
 
@@ -29,9 +29,9 @@ pub(in crate::upstream) fn of_address(address: SocketAddr) -> u64 {
 }
 
 /// Who has this key among those that will do.
-pub(super) fn owner<'a>(circle: Circle<'a>, wanted: &Wanted<'_>, key: u64) -> Option<&'a Arc<Endpoint>> {
+pub(super) fn owner<'a>(circle: Circle<'a>, search: Search<'_>, key: u64) -> Option<&'a Arc<Endpoint>> {
     let mut best: Option<(f64, &Arc<Endpoint>)> = None;
-    for endpoint in circle.members.iter().filter(|endpoint| wanted.allows(endpoint)) {
+    for endpoint in circle.members.iter().filter(|endpoint| search.allows(endpoint)) {
         let score = score(mix(key ^ endpoint.hash), endpoint.weight());
         if best.is_none_or(|(highest, _)| score > highest) {
             best = Some((score, endpoint));

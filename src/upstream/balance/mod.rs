@@ -79,14 +79,22 @@ pub struct Wanted<'a> {
     pub random: u64,
 }
 
-impl Wanted<'_> {
+/// What is wanted, of a set.
+#[derive(Clone, Copy, Debug)]
+struct Search<'a> {
+    wanted: &'a Wanted<'a>,
+    /// Whether there is an endpoint that is not eligible.
+    barred: bool,
+}
+
+impl Search<'_> {
     /// Whether the request may go there.
     fn allows(&self, endpoint: &Endpoint) -> bool {
-        !self.tried.contains(&endpoint.address)
+        (!self.barred || endpoint.is_eligible()) && !self.wanted.tried.contains(&endpoint.address)
     }
 
     fn dice(&self) -> Rng {
-        Rng::with_seed(self.random)
+        Rng::with_seed(self.wanted.random)
     }
 }
 
@@ -130,29 +138,31 @@ impl Balancer {
 
     /// A place at one of the endpoints: of the best priority that has one which will do.
     pub fn pick(&self, endpoints: &Endpoints, wanted: &Wanted<'_>) -> Option<Ticket> {
+        let search = Search { wanted, barred: endpoints.is_barred() };
         let before = match (&self.method, wanted.wish) {
             (Method::Sticky(sticky), Wish::Back(session)) => {
                 session.tag.as_ref().and_then(|tag| endpoints.of_tag(tag, sticky))
             }
             _ => None,
         };
-        let chosen = match before.filter(|endpoint| wanted.allows(endpoint)) {
+        let chosen = match before.filter(|endpoint| search.allows(endpoint)) {
             Some(endpoint) => Some(endpoint),
-            None => endpoints.circles().find_map(|circle| self.choose(circle, wanted)),
+            None => endpoints.circles().find_map(|circle| self.choose(circle, search)),
         };
         chosen.map(Ticket::take)
     }
 
-    fn choose<'a>(&self, circle: Circle<'a>, wanted: &Wanted<'_>) -> Option<&'a Arc<Endpoint>> {
+    fn choose<'a>(&self, circle: Circle<'a>, search: Search<'_>) -> Option<&'a Arc<Endpoint>> {
         let slow = self.slow_start;
-        match (&self.method, wanted.wish) {
-            (Method::Hash(_), Wish::Key(key)) => hash::owner(circle, wanted, *key),
-            (Method::RoundRobin | Method::Hash(_) | Method::Sticky(_), _) => self.turns.next(circle, wanted, slow),
-            (Method::Random, _) => draw::one(circle, wanted, slow),
-            (Method::LeastRequest, _) => draw::better_of_two(circle, wanted, slow, least_request::is_less_busy),
+        match (&self.method, search.wanted.wish) {
+            (Method::Hash(_), Wish::Key(key)) => hash::owner(circle, search, *key),
+            (Method::RoundRobin | Method::Hash(_) | Method::Sticky(_), _) => self.turns.next(circle, search, slow),
+            (Method::Random, _) => draw::one(circle, search, slow),
+            (Method::LeastRequest, _) => draw::better_of_two(circle, search, slow, least_request::is_less_busy),
             (Method::PeakEwma, _) => {
-                let is_quicker = |other: &Endpoint, first: &Endpoint| peak_ewma::is_quicker(other, first, wanted.now);
-                draw::better_of_two(circle, wanted, slow, is_quicker)
+                let is_quicker =
+                    |other: &Endpoint, first: &Endpoint| peak_ewma::is_quicker(other, first, search.wanted.now);
+                draw::better_of_two(circle, search, slow, is_quicker)
             }
         }
     }

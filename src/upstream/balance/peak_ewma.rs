@@ -56,6 +56,11 @@ impl Latency {
         }
     }
 
+    /// Knows nothing any more: who was out of service may be another by now.
+    pub fn forget(&self) {
+        self.seconds.store(0, Ordering::Relaxed);
+    }
+
     fn add(&self, seconds: f64, now: Instant) {
         let at = self.since(now);
         let before = self.at.fetch_max(at, Ordering::Relaxed);

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
@@ -22,6 +23,8 @@ const LONGEST_SCHEDULE: u64 = 4096;
 pub struct Endpoints {
     list: Vec<Arc<Endpoint>>,
     groups: Vec<Group>,
+    /// Whether there is an endpoint that is not eligible; as long as there is none, nobody is asked.
+    barred: AtomicBool,
     /// What the cookie of a client says that belongs to each, once somebody has asked.
     tags: ArcSwapOption<Tags>,
 }
@@ -74,7 +77,22 @@ impl Endpoints {
             let weights: Vec<u32> = group.iter().map(|one| one.weight.max(1)).collect();
             groups.push(Group { members: first..first + group.len(), schedule: schedule(&weights) });
         }
-        Self { list, groups, tags: ArcSwapOption::empty() }
+        Self { list, groups, barred: AtomicBool::new(false), tags: ArcSwapOption::empty() }
+    }
+
+    /// Says whether there is an endpoint that is not eligible.
+    pub fn bar(&self, barred: bool) {
+        self.barred.store(barred, Ordering::Relaxed);
+    }
+
+    /// Whether there is an endpoint that is not eligible.
+    pub(super) fn is_barred(&self) -> bool {
+        self.barred.load(Ordering::Relaxed)
+    }
+
+    /// Whether this endpoint, one of them, may get the next request.
+    pub fn admits(&self, endpoint: &Endpoint) -> bool {
+        !self.is_barred() || endpoint.is_eligible()
     }
 
     /// Every endpoint, in order.

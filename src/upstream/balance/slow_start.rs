@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use super::Wanted;
+use super::Search;
 use super::set::Circle;
 use crate::upstream::endpoint::Endpoint;
 
@@ -35,10 +35,9 @@ impl Warmth {
         self.since.store(self.micros(now), Ordering::Relaxed);
     }
 
-    /// The part of its share that it gets, up to 1, where it has all of it after `whole`.
-    fn part(&self, whole: Duration, now: Instant) -> f64 {
-        let age = self.micros(now).saturating_sub(self.since.load(Ordering::Relaxed));
-        (age as f64 / whole.as_micros() as f64).min(1.0)
+    /// How long it has taken requests.
+    pub fn age(&self, now: Instant) -> Duration {
+        Duration::from_micros(self.micros(now).saturating_sub(self.since.load(Ordering::Relaxed)))
     }
 
     fn micros(&self, now: Instant) -> u64 {
@@ -53,16 +52,17 @@ impl SlowStart {
 
     /// Whether an address whose turn it is gets it: as often as its part is to the largest part there is, so that
     /// addresses which begin together share evenly from the first request on.
-    pub(super) fn admits(self, endpoint: &Endpoint, circle: Circle<'_>, wanted: &Wanted<'_>, dice: &mut Rng) -> bool {
+    pub(super) fn admits(self, endpoint: &Endpoint, circle: Circle<'_>, search: Search<'_>, dice: &mut Rng) -> bool {
         if self.is_off() {
             return true;
         }
-        let part = |endpoint: &Endpoint| endpoint.warmth.part(self.0, wanted.now);
+        // The part of its share that an address gets.
+        let part = |endpoint: &Endpoint| endpoint.warmth.age(search.wanted.now).div_duration_f64(self.0).min(1.0);
         let own = part(endpoint);
         if own >= 1.0 {
             return true;
         }
-        let others = circle.members.iter().filter(|other| wanted.allows(other));
+        let others = circle.members.iter().filter(|other| search.allows(other));
         let largest = others.map(|other| part(other)).fold(own, f64::max);
         dice.f64() * largest <= own.max(largest * LEAST)
     }

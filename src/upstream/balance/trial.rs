@@ -33,7 +33,10 @@ pub(super) fn exchange(target: &str) -> Exchange {
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
     let origin = Origin { peer, trusted: false, scheme: "http", worker: 0 };
     let (head, ()) = http::Request::get(target).body(()).unwrap().into_parts();
-    Exchange::new(origin, Client::new(origin.peer.ip(), Vec::new()).begin(false), clock::now(), &head)
+    let busy = Client::new(origin.peer.ip(), Vec::new()).begin(false);
+    let mut exchange = Exchange::new(origin, busy, clock::now(), &head);
+    exchange.target = head.uri;
+    exchange
 }
 
 fn weighted(weights: &[u32]) -> Vec<WeightedAddress> {

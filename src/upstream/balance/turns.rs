@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::Wanted;
+use super::Search;
 use super::set::Circle;
 use super::slow_start::SlowStart;
 use crate::upstream::endpoint::Endpoint;
@@ -19,22 +19,26 @@ impl Turns {
     pub(super) fn next<'a>(
         &self,
         circle: Circle<'a>,
-        wanted: &Wanted<'_>,
+        search: Search<'_>,
         slow: SlowStart,
     ) -> Option<&'a Arc<Endpoint>> {
-        if !wanted.tried.is_empty() {
+        if !search.wanted.tried.is_empty() {
             // A second try takes nobody's turn.
             let turn = self.0.load(Ordering::Relaxed);
-            return circle.from(turn, |endpoint| wanted.allows(endpoint)).map(|(_, endpoint)| endpoint);
+            return circle.from(turn, |endpoint| search.allows(endpoint)).map(|(_, endpoint)| endpoint);
+        }
+        if search.barred && !circle.members.iter().any(|endpoint| search.allows(endpoint)) {
+            // Where nobody can take a turn none is taken: the next group counts on by itself.
+            return None;
         }
         let turn = self.0.fetch_add(1, Ordering::Relaxed);
         let first = circle.at(turn);
-        if wanted.allows(first) && slow.is_off() {
+        if search.allows(first) && slow.is_off() {
             return Some(first);
         }
-        let mut dice = wanted.dice();
+        let mut dice = search.dice();
         let mut will_do =
-            |endpoint: &Endpoint| wanted.allows(endpoint) && slow.admits(endpoint, circle, wanted, &mut dice);
+            |endpoint: &Endpoint| search.allows(endpoint) && slow.admits(endpoint, circle, search, &mut dice);
         if will_do(first) {
             return Some(first);
         }
@@ -42,7 +46,7 @@ impl Turns {
         others
             .into_iter()
             .find(|endpoint| will_do(endpoint))
-            .or_else(|| circle.from(turn, |endpoint| wanted.allows(endpoint)).map(|(_, endpoint)| endpoint))
+            .or_else(|| circle.from(turn, |endpoint| search.allows(endpoint)).map(|(_, endpoint)| endpoint))
     }
 }
 

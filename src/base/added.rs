@@ -7,6 +7,7 @@ use super::exchange::Exchange;
 use super::headers::{
     VIA_US, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PREFIX, X_FORWARDED_PROTO, X_REAL_IP, X_REQUEST_ID,
 };
+use super::time_left::X_REQUEST_TIMEOUT;
 
 /// The gateway's own fields of one request. Those whose values the exchange knows are not copied.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct Added {
     pub prefix: Option<HeaderValue>,
     /// The protocol that the client asks to switch to.
     pub upgrade: Option<HeaderValue>,
+    /// The time that is left for an answer.
+    pub timeout: Option<HeaderValue>,
     proto: bool,
     forwarded_host: bool,
     forwarded: bool,
@@ -38,6 +41,7 @@ impl Added {
             host,
             prefix: None,
             upgrade: None,
+            timeout: None,
             proto: !believed(X_FORWARDED_PROTO),
             forwarded_host: exchange.host.is_some() && !believed(X_FORWARDED_HOST),
             forwarded: believed(FORWARDED),
@@ -63,6 +67,9 @@ impl Added {
         line(VIA, &VIA_US);
         if let Some(prefix) = &self.prefix {
             line(X_FORWARDED_PREFIX, prefix);
+        }
+        if let Some(timeout) = &self.timeout {
+            line(X_REQUEST_TIMEOUT, timeout);
         }
         if let Some(protocol) = &self.upgrade {
             line(CONNECTION, &HeaderValue::from_static("upgrade"));

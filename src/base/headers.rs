@@ -22,7 +22,8 @@ pub const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The client's address, as some proxies say it.
 pub const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+/// How long the sender keeps an idle connection (RFC 2068 §19.7.1.1).
+pub const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 /// What we call ourselves in `Via` (RFC 9110 §7.6.3).
 pub const VIA_US: HeaderValue = HeaderValue::from_static("1.1 tollgate");
@@ -62,6 +63,8 @@ pub struct Survey {
     pub underscore: bool,
     /// Any `X-Request-Id`.
     pub request_id: bool,
+    /// Any `X-Request-Timeout`.
+    pub timeout: bool,
 }
 
 impl Survey {
@@ -93,6 +96,7 @@ impl Survey {
                 | (17, "x-forwarded-proto")
                 | (18, "x-forwarded-prefix") => survey.forwarding = true,
                 (12, "x-request-id") => survey.request_id = true,
+                (17, "x-request-timeout") => survey.timeout = true,
                 _ => survey.underscore |= name.bytes().any(|byte| byte == b'_'),
             }
         }

@@ -14,4 +14,5 @@ pub mod request;
 pub mod seat;
 pub mod secret;
 pub mod tasks;
+pub mod time_left;
 pub mod units;

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 
 use tokio::runtime::Handle;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 
 /// A background task; dropping it ends the task at its next await.
 #[derive(Debug)]
@@ -50,11 +50,11 @@ pub fn detach_on(handle: &Handle, work: impl Future<Output = ()> + Send + 'stati
 pub struct Group(Mutex<JoinSet<()>>);
 
 impl Group {
-    /// Starts `work` on the current runtime.
-    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+    /// Starts `work` on the current runtime. It can also be ended alone, through what this returns.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         let mut set = self.lock();
         while set.try_join_next().is_some() {}
-        set.spawn(work);
+        set.spawn(work)
     }
 
     /// Pieces of work that have not ended.

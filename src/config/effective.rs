@@ -10,7 +10,7 @@ use super::text::{
 };
 use super::{AdminConfig, Config, LogConfig, PathMatch, RouteConfig, ServerConfig};
 use crate::base::units::{ByteRate, Size};
-use crate::upstream::policy::{Discovery, DnsPolicy, UpstreamPolicy};
+use crate::upstream::policy::{Discovery, DnsPolicy, RetryPolicy, UpstreamPolicy};
 
 /// The configuration as TOML: loading it gives the same configuration, unless it has a secret, which shows as `***`.
 pub fn to_toml(config: &Config) -> String {
@@ -104,9 +104,21 @@ impl From<&UpstreamPolicy> for UpstreamSettings {
             max_idle: policy.max_idle,
             drain_timeout: Text(policy.drain_timeout),
             host_header: Text(policy.host_header.clone()),
-            retry: RetrySettings { attempts: policy.retry_attempts },
+            retry: (&policy.retry).into(),
             eject: (&policy.eject).into(),
             health: policy.health.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl From<&RetryPolicy> for RetrySettings {
+    fn from(retry: &RetryPolicy) -> Self {
+        Self {
+            attempts: retry.attempts,
+            budget: retry.allowance.share,
+            min_per_second: retry.allowance.min_per_second,
+            on: Text::list(&retry.on),
+            per_try_timeout: Text(retry.per_try_timeout),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod choice;
 mod net;
+mod retry;
 mod route;
 mod secret;
 mod target;
@@ -22,7 +23,7 @@ use serde::ser::{Serialize, Serializer};
 
 use super::{AccessTarget, HostMatch};
 use crate::base::units::{ByteRate, Size};
-use crate::upstream::policy::{HashKey, HostHeader};
+use crate::upstream::policy::{Condition, HashKey, HostHeader};
 
 pub(super) use self::choice::not_among;
 pub use self::choice::{BalanceWord, CookieName};
@@ -97,6 +98,7 @@ pub const FORMATS: &[Format] = &[
     Format::of::<HashKey>(),
     Format::of::<CookieName>(),
     Format::of::<ServiceName>(),
+    Format::of::<Condition>(),
     Format::of::<Method>(),
     Format::of::<HeaderName>(),
     Format::of::<HeaderValue>(),

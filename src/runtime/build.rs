@@ -109,7 +109,7 @@ fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Upstream>, tool
         methods: config.methods.clone(),
         headers: config.headers.clone(),
         query: config.query.clone(),
-        stack: stack(&policies, Answerer::Forward(Forward::new(upstream.clone(), rewrite))),
+        stack: stack(&policies, Answerer::Forward(Forward::new(upstream.clone(), rewrite, config.timeout))),
         name,
     }
 }

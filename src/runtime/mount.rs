@@ -1,5 +1,6 @@
-//! What the axum router mounts at a path: the routes that may take a request there, and the way from axum's words into
-//! those of the stack and back. The exchange and the body ride through the router in one extension.
+//! What the axum router mounts at a path: the routes that may take a request there. A mount's handler begins the work of
+//! the stack while the router calls it, and hands it back beside the router: a response that came up through the router
+//! would pass four futures at each poll and have its body boxed, 2,000 instructions a request.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -21,20 +22,35 @@ use crate::base::request::{Outcome, Refused, Request, Response as Answer};
 use crate::layers::Stack;
 use crate::upstream::forward::Forward;
 
-/// Carries a request's body and exchange through the router. A clone carries nothing: there is only one request.
+/// Carries a request's body and exchange down through the router, and what the mounted handler has begun back up.
+#[derive(Clone, Default)]
+pub struct Carrier(Arc<Mutex<Load>>);
+
 #[derive(Default)]
-pub struct Carrier(Mutex<Option<(RequestBody, Box<Exchange>)>>);
+#[expect(clippy::large_enum_variant, reason = "one for each request, which is all of them in turn")]
+enum Load {
+    #[default]
+    Nothing,
+    Request(RequestBody, Box<Exchange>),
+    Handling(Handling),
+}
 
 impl Carrier {
     /// Takes the two on board.
     pub fn new(body: RequestBody, exchange: Box<Exchange>) -> Self {
-        Self(Mutex::new(Some((body, exchange))))
+        Self(Arc::new(Mutex::new(Load::Request(body, exchange))))
     }
-}
 
-impl Clone for Carrier {
-    fn clone(&self) -> Self {
-        Self::default()
+    /// What the handler has begun, if the request came to one.
+    pub fn handling(&self) -> Option<Handling> {
+        match self.exchange(Load::Nothing) {
+            Load::Handling(handling) => Some(handling),
+            Load::Nothing | Load::Request(..) => None,
+        }
+    }
+
+    fn exchange(&self, load: Load) -> Load {
+        std::mem::replace(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), load)
     }
 }
 
@@ -124,19 +140,26 @@ fn method_not_allowed(mut allowed: Vec<&Method>) -> Reject {
 impl Service<http::Request<Body>> for Mount {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = MountFuture;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> MountFuture {
+    /// Begins with the stack of the route that takes the request; the response is an empty one, for the router.
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let (mut head, _) = request.into_parts();
-        let carrier = head.extensions.remove::<Carrier>();
-        let carried = carrier.and_then(|carrier| carrier.0.into_inner().unwrap_or_else(PoisonError::into_inner));
-        let Some((body, mut exchange)) = carried else {
-            return MountFuture { inner: None };
-        };
+        if let Some(carrier) = head.extensions.remove::<Carrier>()
+            && let Load::Request(body, exchange) = carrier.exchange(Load::Nothing)
+        {
+            carrier.exchange(Load::Handling(self.begin(head, body, exchange)));
+        }
+        ready(Ok(Response::new(Body::empty())))
+    }
+}
+
+impl Mount {
+    fn begin(&self, head: http::request::Parts, body: RequestBody, mut exchange: Box<Exchange>) -> Handling {
         let chosen = if exchange.refused_early.is_some() { Ok(None) } else { self.choose(&head) };
         let mut stack = match chosen {
             Ok(Some(route)) => {
@@ -149,35 +172,29 @@ impl Service<http::Request<Body>> for Mount {
                 self.0.unmatched.clone()
             }
         };
-        MountFuture { inner: Some(stack.call(Request { head, body, exchange })) }
+        Handling { inner: stack.call(Request { head, body, exchange }) }
     }
 }
 
 pin_project! {
     /// The way through a route's stack.
-    pub struct MountFuture {
+    pub struct Handling {
         #[pin]
-        inner: Option<<Stack<Answerer> as Service<Request>>::Future>,
+        inner: <Stack<Answerer> as Service<Request>>::Future,
     }
 }
 
-impl Future for MountFuture {
-    type Output = Result<Response<Body>, Infallible>;
+impl Future for Handling {
+    type Output = Response<Outgoing>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(inner) = self.project().inner.as_pin_mut() else {
-            // Only a request that did not come through our own front door carries nothing.
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-            return Poll::Ready(Ok(response));
-        };
-        Poll::Ready(Ok(match ready!(inner.poll(cx)) {
+        Poll::Ready(match ready!(self.project().inner.poll(cx)) {
             Ok(Answer { head, body, exchange }) => {
                 let outgoing = Outgoing::new(body, head.status, exchange);
-                Response::from_parts(head, Body::new(outgoing))
+                Response::from_parts(head, outgoing)
             }
-            Err(refused) => problem::render(refused).map(Body::new),
-        }))
+            Err(refused) => problem::render(refused),
+        })
     }
 }
 

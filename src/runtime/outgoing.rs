@@ -30,6 +30,11 @@ impl Outgoing {
         Self { body, exchange: Some(exchange) }
     }
 
+    /// The body of a response to a request that is over already.
+    pub fn late(body: ResponseBody) -> Self {
+        Self { body, exchange: None }
+    }
+
     fn note(&mut self, polled: Option<&Result<Frame<Bytes>, BodyError>>) {
         let whole = self.body.is_end_stream();
         let Some(exchange) = &mut self.exchange else { return };

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use axum::routing::future::RouteFuture;
@@ -17,12 +17,13 @@ use tower::{Service, ServiceExt};
 
 use super::Limits;
 use super::examine::{examine, name_of};
-use crate::base::body::RequestBody;
+use crate::base::body::{RequestBody, ResponseBody};
 use crate::base::client::Client;
 use crate::base::clock;
 use crate::base::exchange::{Exchange, Origin};
 use crate::base::reject::{Reason, Reject};
-use crate::runtime::mount::{Carrier, Mount};
+use crate::runtime::mount::{Carrier, Handling, Mount};
+use crate::runtime::outgoing::Outgoing;
 use crate::runtime::{Live, problem};
 
 /// What a client reads when a panic has ended its request.
@@ -42,7 +43,7 @@ pub struct Dispatch {
 }
 
 impl hyper::service::Service<http::Request<Incoming>> for Dispatch {
-    type Response = Response<Body>;
+    type Response = Response<Outgoing>;
     type Error = Infallible;
     type Future = DispatchFuture;
 
@@ -60,53 +61,75 @@ impl hyper::service::Service<http::Request<Incoming>> for Dispatch {
         let early = examined.is_err() || exchange.target.path() == "*";
         let host = exchange.host.clone();
         exchange.refused_early = examined.err().map(|reject| Box::new(reject.closing()));
-        head.extensions.insert(Carrier::new(body, exchange));
+        let carrier = Carrier::new(body, exchange);
+        head.extensions.insert(carrier.clone());
         let request = http::Request::from_parts(head, Body::empty());
-        let inner = if early {
-            Way::Unmatched { future: snapshot.unmatched().clone().oneshot(request) }
-        } else {
-            let mut router = snapshot.router(host.as_ref().map_or("", name_of)).clone();
-            Way::Routed { future: router.call(request) }
-        };
-        DispatchFuture { inner }
+        DispatchFuture {
+            state: match early {
+                true => State::Unmatched { future: snapshot.unmatched().clone().oneshot(request), carrier },
+                false => {
+                    let mut router = snapshot.router(host.as_ref().map_or("", name_of)).clone();
+                    State::Routed { future: router.call(request), carrier }
+                }
+            },
+        }
     }
 }
 
 pin_project! {
-    /// A request on its way through the router. Whatever handles it is called while this is polled, so that a panic
-    /// there ends here.
+    /// A request on its way through the router, then through a stack. Whatever handles it is called while this is
+    /// polled, so that a panic there ends here.
     pub struct DispatchFuture {
         #[pin]
-        inner: Way,
+        state: State,
     }
 }
 
 pin_project! {
     #[project = Projected]
-    enum Way {
-        Routed { #[pin] future: RouteFuture<Infallible> },
-        Unmatched { #[pin] future: Oneshot<Mount, http::Request<Body>> },
+    enum State {
+        Routed { #[pin] future: RouteFuture<Infallible>, carrier: Carrier },
+        Unmatched { #[pin] future: Oneshot<Mount, http::Request<Body>>, carrier: Carrier },
+        Handled { #[pin] future: Handling },
+    }
+}
+
+impl DispatchFuture {
+    fn advance(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response<Outgoing>> {
+        loop {
+            let carrier = match self.as_mut().project().state.project() {
+                Projected::Routed { future, carrier } => {
+                    let Ok(_) = ready!(future.poll(cx));
+                    carrier
+                }
+                Projected::Unmatched { future, carrier } => {
+                    let Ok(_) = ready!(future.poll(cx));
+                    carrier
+                }
+                Projected::Handled { future } => return future.poll(cx),
+            };
+            let Some(future) = carrier.handling() else { return Poll::Ready(failed()) };
+            self.as_mut().project().state.set(State::Handled { future });
+        }
     }
 }
 
 impl Future for DispatchFuture {
-    type Output = Result<Response<Body>, Infallible>;
+    type Output = Result<Response<Outgoing>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let inner = self.project().inner;
-        let polled = catch_unwind(AssertUnwindSafe(|| match inner.project() {
-            Projected::Routed { future } => future.poll(cx),
-            Projected::Unmatched { future } => future.poll(cx),
-        }));
-        // The exchange has been counted while the panic unwound; what is left is to tell the client.
-        polled.unwrap_or_else(|_| {
-            let text = problem::text(Reason::Internal, FAILED, None);
-            let mut response = Response::new(Body::from(text));
-            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-            response.headers_mut().insert(http::header::CONTENT_TYPE, problem::PROBLEM_JSON);
-            Poll::Ready(Ok(response))
-        })
+        // After a panic the exchange has been counted while it unwound; what is left is to tell the client.
+        catch_unwind(AssertUnwindSafe(|| self.advance(cx))).unwrap_or_else(|_| Poll::Ready(failed())).map(Ok)
     }
+}
+
+/// What the client gets when nothing is left of its request.
+fn failed() -> Response<Outgoing> {
+    let text = problem::text(Reason::Internal, FAILED, None);
+    let mut response = Response::new(Outgoing::late(ResponseBody::Full(text.into())));
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response.headers_mut().insert(http::header::CONTENT_TYPE, problem::PROBLEM_JSON);
+    response
 }
 
 #[cfg(test)]
@@ -157,7 +180,7 @@ mod tests {
         }));
         for times in 1..=2 {
             let future = router.call(http::Request::new(Body::empty()));
-            let dispatched = DispatchFuture { inner: Way::Routed { future } };
+            let dispatched = DispatchFuture { state: State::Routed { future, carrier: Carrier::default() } };
             let response = dispatched.now_or_never().unwrap().unwrap();
             assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
             assert_eq!(response.headers()[http::header::CONTENT_TYPE], problem::PROBLEM_JSON);

@@ -53,6 +53,8 @@ families! {
         "Times that an address of an upstream was left out because requests to it failed.";
     UPSTREAM_RETRIES: Counter "tollgate_upstream_retries_total" ["upstream", "reason"]
         "Further tries, by why the one before failed.";
+    UPSTREAM_RETRIES_SKIPPED: Counter "tollgate_upstream_retries_skipped_total" ["upstream", "reason"]
+        "Tries that the policy wanted and that were not made, by what was in the way.";
     UPSTREAM_CONNECTIONS: Gauge "tollgate_upstream_connections" ["upstream", "state"]
         "Connections to an upstream, by state.";
     ENDPOINT_REQUESTS: Counter "tollgate_endpoint_requests_total" ["upstream", "address"]

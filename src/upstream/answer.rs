@@ -1,18 +1,20 @@
 //! What an upstream's response looks like to the client: framed in one way, without what ends at this hop. Knows nothing
 //! of how the response came or where its body goes.
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, Response, StatusCode, Version};
+use std::time::Duration;
 
-use crate::base::headers::{self, Survey};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
+
+use crate::base::headers::{self, KEEP_ALIVE, Survey};
 use crate::base::reject::{Reason, Reject};
 
-/// Turns the upstream's head into the client's.
+/// Turns the upstream's head into the client's. Returns how long the upstream says to keep an idle connection.
 ///
 /// # Errors
 /// When the body is coded in a way that could not be undone: nobody asked for that (RFC 9112 §7.4), and the client
 /// would not hear of it.
-pub fn clean<B>(response: &mut Response<B>) -> Result<(), Reject> {
+pub fn clean<B>(response: &mut Response<B>) -> Result<Option<Duration>, Reject> {
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     // The upstream's version ends here too: the client gets its own (RFC 9110 §6.2).
     *response.version_mut() = Version::HTTP_11;
@@ -26,12 +28,20 @@ pub fn clean<B>(response: &mut Response<B>) -> Result<(), Reject> {
         // The chunks frame the body (RFC 9112 §6.3); a length beside them would frame it again, and perhaps shorter.
         fields.remove(CONTENT_LENGTH);
     }
+    let keeps = if survey.hop_by_hop { fields.get(KEEP_ALIVE).and_then(idle_time) } else { None };
     let protocol = switches.then(|| fields.get(UPGRADE).cloned()).flatten();
     headers::remove_surveyed(fields, &survey);
     if let Some(protocol) = protocol {
         fields.insert(UPGRADE, protocol);
     }
-    Ok(())
+    Ok(keeps)
+}
+
+/// The `timeout` of a `Keep-Alive` field (RFC 2068 §19.7.1.1), in seconds.
+fn idle_time(value: &HeaderValue) -> Option<Duration> {
+    let mut pairs = value.to_str().ok()?.split(',').filter_map(|pair| pair.split_once('='));
+    let (_, seconds) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))?;
+    seconds.trim().trim_matches('"').parse::<u32>().ok().map(|seconds| Duration::from_secs(seconds.into()))
 }
 
 /// Whether the body is a stream of events, which may be silent for as long as it likes.
@@ -70,6 +80,24 @@ mod tests {
         }
         let twice = [("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")];
         assert_eq!(cleaned(&twice), None);
+    }
+
+    #[test]
+    fn what_is_said_of_idle_connections_is_read_before_it_goes() {
+        for (text, expected) in [
+            ("timeout=5", Some(5)),
+            ("max=100, Timeout = 60", Some(60)),
+            ("timeout=\"7\", max=2", Some(7)),
+            ("timeout=-1", None),
+            ("timeout=4294967296", None),
+            ("max=5", None),
+            ("timeout", None),
+        ] {
+            let mut response = Response::new(());
+            response.headers_mut().insert("keep-alive", text.parse().unwrap());
+            assert_eq!(clean(&mut response).unwrap(), expected.map(Duration::from_secs), "{text}");
+            assert!(response.headers().is_empty());
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 
 use super::endpoint::Endpoint;
 use super::interim::Interim;
@@ -54,6 +55,20 @@ enum Codec {
 struct Hyper {
     sender: SendRequest<RequestBody>,
     heard: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+/// Ends a connection at once, whatever it is in the middle of. Without one the connection closes by being dropped.
+#[derive(Debug)]
+pub struct Cutter(Option<AbortHandle>);
+
+impl Cutter {
+    /// Ends it.
+    pub fn cut(self) {
+        if let Some(task) = self.0 {
+            task.abort();
+        }
+    }
 }
 
 /// The body of a response, and the connection that it comes over.
@@ -148,6 +163,14 @@ impl Connection {
         }
     }
 
+    /// What ends it while it is being used.
+    pub fn cutter(&self) -> Cutter {
+        match &self.codec {
+            Codec::Wire(_) => Cutter(None),
+            Codec::Hyper(hyper) => Cutter(Some(hyper.task.clone())),
+        }
+    }
+
     /// Whether it has carried a request before.
     pub fn is_used(&self) -> bool {
         self.used
@@ -185,10 +208,10 @@ impl Hyper {
         let socket = TokioIo::new(Socket { stream, heard: heard.clone() });
         let (sender, connection) = http1::Builder::new().max_headers(256).handshake(socket).await?;
         let connection = connection.with_upgrades();
-        endpoint.drive(async move {
+        let task = endpoint.drive(async move {
             let _ = connection.await; // whoever waits for a response hears of it
         });
-        Ok(Self { sender, heard })
+        Ok(Self { sender, heard, task })
     }
 
     async fn send(
@@ -262,6 +285,21 @@ impl Flow {
         match &self.0 {
             From::Wire(wire) => wire.decoder().size_hint(),
             From::Hyper(incoming, _) => incoming.size_hint(),
+        }
+    }
+
+    /// Whether all of it had come with the head.
+    pub fn is_whole(&self) -> bool {
+        match &self.0 {
+            From::Wire(wire) => wire.has_whole_body(),
+            From::Hyper(incoming, _) => incoming.is_end_stream(),
+        }
+    }
+
+    /// Ends the connection at once, also where it is still sending the request.
+    pub fn cut(self) {
+        if let From::Hyper(_, hyper) = self.0 {
+            hyper.task.abort();
         }
     }
 

@@ -4,10 +4,13 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use tokio::task::AbortHandle;
 
 use super::balance::{Latency, Warmth, of_address};
 use super::connection::{Connection, Kind};
+use super::keep_alive::KeepAlive;
 use super::standing::Standing;
 use super::wire::{Line, Lines};
 use crate::base::tasks::Group;
@@ -31,6 +34,8 @@ pub struct Endpoint {
     standing: Standing,
     /// Idle connections, most recently used last, one list per worker: a connection never changes its worker.
     idle: Box<[Mutex<Vec<Idle>>]>,
+    /// For how long they are of use.
+    keep_alive: KeepAlive,
     /// What drives the open connections and tunnels that have a task.
     open: Group,
     /// The open connections that have none.
@@ -40,8 +45,23 @@ pub struct Endpoint {
 #[derive(Debug)]
 struct Idle {
     connection: Connection,
-    /// Sweeps that it has lived through: a coarse age that costs no reading of a clock.
-    sweeps: u32,
+    rest: Rest,
+}
+
+/// The time that a connection has been idle.
+#[derive(Clone, Copy, Debug)]
+pub struct Rest {
+    /// Its beginning.
+    since: Instant,
+    /// When the connection was last seen open.
+    seen: Instant,
+}
+
+impl Rest {
+    /// How long it has lasted.
+    pub fn lasted(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
 }
 
 impl Endpoint {
@@ -59,6 +79,7 @@ impl Endpoint {
             retired: AtomicBool::new(false),
             standing: Standing::default(),
             idle: (0..workers.max(1)).map(|_| Mutex::default()).collect(),
+            keep_alive: KeepAlive::default(),
             open: Group::default(),
             lines: Lines::default(),
         })
@@ -111,39 +132,65 @@ impl Endpoint {
         (self.open.len() + self.lines.len(), idle)
     }
 
-    /// The idle connection of this worker that was used last, is open, and has nothing left to do: one of this kind, or
-    /// of another where there is none.
-    pub fn take_idle(&self, worker: usize, kind: Kind) -> Option<Connection> {
+    /// For how long idle connections are of use.
+    pub fn keep_alive(&self) -> &KeepAlive {
+        &self.keep_alive
+    }
+
+    /// The idle connection of this worker that was used last, is open, has nothing left to do, and has not been idle for
+    /// too long: one of this kind, or of another where there is none.
+    pub fn take_idle(&self, worker: usize, kind: Kind, repeatable: bool, now: Instant) -> Option<(Connection, Rest)> {
         let mut idle = lock(self.idle.get(worker)?);
-        while idle.last().is_some_and(|last| !last.connection.is_open()) {
-            idle.pop();
+        while let Some(closed) = idle.pop_if(|last| !last.connection.is_open()) {
+            self.found_closed(closed.rest, now);
         }
-        let ready = |idle: &Idle| idle.connection.is_ready();
+        let longest = self.keep_alive.for_request(repeatable);
+        let ready = |idle: &Idle| idle.connection.is_ready() && idle.rest.lasted(now) <= longest;
         let ready = idle
             .iter()
             .rposition(|idle| idle.connection.kind() == kind && ready(idle))
             .or_else(|| idle.iter().rposition(ready))?;
-        Some(idle.remove(ready).connection)
+        let Idle { connection, rest } = idle.remove(ready);
+        Some((connection, rest))
     }
 
-    /// Keeps a connection for this worker's next request, unless the address gets none or there are `most` already.
-    pub fn keep_idle(&self, worker: usize, connection: Connection, most: usize) {
+    /// Keeps a connection that is idle from `now` on for this worker's next request, unless the address gets none or there
+    /// are `most` already.
+    pub fn keep_idle(&self, worker: usize, connection: Connection, most: usize, now: Instant) {
         let Some(slot) = self.idle.get(worker) else { return };
         let mut idle = lock(slot);
         // Looked at under the lock: whoever raises a flag does so before the lists are emptied.
         if !self.is_retired() && !self.standing.is_closed() && idle.len() < most {
-            idle.push(Idle { connection, sweeps: 0 });
+            idle.push(Idle { connection, rest: Rest { since: now, seen: now } });
         }
     }
 
-    /// Closes what has been idle for this many sweeps, and forgets what the other side has closed.
-    pub fn sweep(&self, most: u32) {
+    /// A connection that has been idle like this turned out to be closed.
+    pub fn found_closed(&self, rest: Rest, now: Instant) {
+        let open = rest.seen.saturating_duration_since(rest.since);
+        self.keep_alive.learn(|learned| learned.seen_closed(open, rest.lasted(now), now));
+    }
+
+    /// Closes what has been idle for longer than `most`, or is of no use any more, and forgets what the other side has
+    /// closed.
+    pub fn sweep(&self, most: Duration, now: Instant) {
+        let most = most.min(self.keep_alive.longest());
+        let mut oldest = Duration::ZERO;
         for slot in &self.idle {
             lock(slot).retain_mut(|idle| {
-                idle.sweeps += 1;
-                idle.connection.is_open() && idle.sweeps <= most
+                if !idle.connection.is_open() {
+                    self.found_closed(idle.rest, now);
+                    return false;
+                }
+                idle.rest.seen = now;
+                oldest = oldest.max(idle.rest.lasted(now));
+                idle.rest.lasted(now) < most
             });
         }
+        self.keep_alive.learn(|learned| {
+            learned.seen_open(oldest);
+            learned.relax(now);
+        });
     }
 
     /// The address has left: no connection is kept any more, and the idle ones close at once.
@@ -170,9 +217,10 @@ impl Endpoint {
         self.lines.open()
     }
 
-    /// Drives a connection or tunnel on the current runtime until it ends or is cut off.
-    pub fn drive(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.open.spawn(work);
+    /// Drives a connection or tunnel on the current runtime until it ends or is cut off, with the others or alone through
+    /// what this returns.
+    pub fn drive(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        self.open.spawn(work)
     }
 }
 

@@ -1,5 +1,5 @@
 //! The innermost service: from a request to an upstream's response. Chooses an address, finds a connection to it, sends,
-//! and, where nothing can have been done twice, tries again elsewhere.
+//! and tries again elsewhere where that is [allowed](super::retry).
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -7,40 +7,45 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, SET_COOKIE};
-use http_body::{Frame, SizeHint};
+use http_body::Body;
 use hyper::upgrade::OnUpgrade;
 use tower::Service;
 
 use super::Upstream;
 use super::answer;
+use super::attempt::Ended;
 use super::balance::Wish;
-use super::connection::{ConnectError, Connection, Flow, Kind, SendError};
+use super::checkin::{Checkin, give_back};
+use super::connection::{ConnectError, Flow, Kind};
+use super::discard::{self, Aside};
 use super::endpoint::Ticket;
-use super::interim::Interim;
 use super::limit::{Late, Limit};
-use super::metrics::{Outcome as Came, Retry};
+use super::metrics::{Outcome as Came, Retry, Skipped};
+use super::retry::{self, Fault, Situation, Verdict};
 use super::rewrite::Rewrite;
+use super::spare::Spare;
+use super::time_left::{self, Allotted, Told};
 use super::upgrade::{self, Asked};
 use crate::base::added::Added;
-use crate::base::body::{BodyFailure, Cause, Meter, RequestBody, ResponseBody, Returned, Source};
+use crate::base::body::{KEPT, RequestBody, ResponseBody};
 use crate::base::clock;
 use crate::base::exchange::{End, Exchange};
 use crate::base::reject::{Reason, Reject};
 use crate::base::request::{Outcome, Refused, Request, Response};
+use crate::base::time_left::{X_REQUEST_TIMEOUT, of_grpc};
 
 /// Sends a route's requests to its upstream.
 #[derive(Clone, Debug)]
 pub struct Forward {
     upstream: Arc<Upstream>,
-    rewrite: Arc<Rewrite>,
+    route: Arc<(Rewrite, Allotted)>,
 }
 
 impl Forward {
-    /// To this upstream, rewritten like this.
-    pub fn new(upstream: Arc<Upstream>, rewrite: Rewrite) -> Self {
-        Self { upstream, rewrite: Arc::new(rewrite) }
+    /// To this upstream, rewritten like this, with this time for all tries, if it is not zero.
+    pub fn new(upstream: Arc<Upstream>, rewrite: Rewrite, timeout: Duration) -> Self {
+        Self { upstream, route: Arc::new((rewrite, Allotted::new(timeout))) }
     }
 }
 
@@ -55,39 +60,54 @@ impl Service<Request> for Forward {
 
     /// The one box of the stack: everything above is held by value. What is rare is boxed inside, to keep it small.
     fn call(&mut self, request: Request) -> Self::Future {
-        Box::pin(Journey::begin(self.upstream.clone(), &self.rewrite, request).run())
+        Box::pin(Journey::begin(self.upstream.clone(), &self.route, request).run())
     }
 }
 
 /// One request and its tries.
-struct Journey {
-    upstream: Arc<Upstream>,
-    exchange: Box<Exchange>,
+pub(super) struct Journey {
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) exchange: Box<Exchange>,
     /// The request as it goes out, while it is not on its way.
-    request: Option<http::Request<RequestBody>>,
-    /// Where the request would like to go.
+    pub(super) request: Option<http::Request<RequestBody>>,
+    /// Where it would like to go.
     wish: Wish,
     /// What the gateway adds to its head, until that has been done.
-    added: Option<Added>,
+    pub(super) added: Option<Added>,
+    /// What it takes to send it again after that.
+    pub(super) spare: Option<Box<Spare>>,
     /// What a connection must be able to carry.
-    kind: Kind,
+    pub(super) kind: Kind,
     asked: Option<Asked>,
-    began: Instant,
-    /// Addresses that took no connection.
+    /// Whether it may be acted on twice.
+    pub(super) repeatable: bool,
+    /// Whether it can be sent twice as far as is known at the beginning.
+    pub(super) replayable: bool,
+    pub(super) began: Instant,
+    /// When the last response head came.
+    pub(super) heard: Instant,
+    /// The time that the route gives it, and that its client says it has.
+    pub(super) allotted: Duration,
+    pub(super) told: Told,
+    /// Addresses that have failed.
     failed: Vec<SocketAddr>,
+    /// The last answer that was not passed on.
+    pub(super) aside: Option<Box<Aside>>,
 }
 
-/// What a try came to, short of a response.
-enum Failure {
-    /// The request is whole again and was not acted on: it may go out over a new connection.
-    Again,
+/// What came of an address.
+enum Tried {
+    Answered(http::Response<Flow>, Ticket),
+    /// Another one is to be tried; this is for the client if there is none.
+    Elsewhere(Option<Reject>),
     /// It is over.
-    Final(Reject),
+    Over(Reject),
 }
 
 impl Journey {
-    fn begin(upstream: Arc<Upstream>, rewrite: &Rewrite, request: Request) -> Self {
+    fn begin(upstream: Arc<Upstream>, (rewrite, allotted): &(Rewrite, Allotted), request: Request) -> Self {
         let Request { mut head, body, mut exchange } = request;
+        upstream.budget.request();
         exchange.upstream.name = Some(upstream.name.clone());
         exchange.body_in = body.meter();
         let began = clock::now();
@@ -103,168 +123,182 @@ impl Journey {
         let length = (exchange.survey.lengths > 0).then(|| head.headers.get(CONTENT_LENGTH)).flatten();
         let lengthless = length.is_none_or(|length| length == "0");
         let kind = if body.is_empty() && lengthless && asked.is_none() { Kind::Plain } else { Kind::Any };
-        let request = Some(http::Request::from_parts(head, body));
-        let added = Some(added);
-        Self { upstream, exchange, request, added, wish, kind, asked, began, failed: Vec::new() }
+        let repeatable = asked.is_none() && retry::is_repeatable(&head.method, &head.headers);
+        let replayable = repeatable && body.size_hint().upper().is_some_and(|length| length <= KEPT as u64);
+        let grpc = if body.is_empty() { None } else { of_grpc(&head.headers) };
+        let told = Told { at: exchange.started, grpc };
+        if exchange.survey.timeout && exchange.deadline.is_some() {
+            head.headers.remove(X_REQUEST_TIMEOUT);
+        }
+        let fields = (&mut head.headers, Some(&mut added));
+        time_left::tell(fields, allotted, exchange.deadline, told, began);
+        Self {
+            upstream,
+            exchange,
+            request: Some(http::Request::from_parts(head, body)),
+            added: Some(added),
+            spare: None,
+            wish,
+            kind,
+            asked,
+            repeatable,
+            replayable,
+            began,
+            heard: began,
+            allotted: allotted.time,
+            told,
+            failed: Vec::new(),
+            aside: None,
+        }
     }
 
     async fn run(mut self) -> Outcome {
         match self.send().await {
             Ok((response, ticket)) => self.respond(response, ticket),
-            Err(reject) => Err(self.refuse(reject)),
+            // The upstream's last word is worth more than ours.
+            Err(reject) => match self.aside.take() {
+                Some(aside) => Ok(self.relay(*aside)),
+                None => Err(self.refuse(reject)),
+            },
         }
     }
 
     async fn send(&mut self) -> Result<(http::Response<Flow>, Ticket), Reject> {
+        let mut failure = None;
         loop {
-            let ticket = match self.upstream.pick(&self.wish, &self.failed, self.began) {
-                Some(ticket) => ticket,
-                None => Box::pin(self.upstream.pick_later(&self.wish, &self.failed, self.exchange.deadline)).await?,
+            let (ticket, entered) = match self.place().await {
+                Ok(place) => place,
+                Err(nowhere) => return Err(failure.unwrap_or(nowhere)),
             };
-            self.exchange.upstream.address = Some(ticket.endpoint().address);
-            self.exchange.upstream.tries += 1;
-            if let Some(answered) = self.send_over(ticket).await? {
-                return Ok(answered);
+            match self.send_over(ticket, entered).await {
+                Tried::Answered(response, ticket) => return Ok((response, ticket)),
+                Tried::Elsewhere(reject) => failure = reject.or(failure),
+                Tried::Over(reject) => return Err(reject),
             }
         }
+    }
+
+    /// A place at an address that has not failed, and since when.
+    async fn place(&mut self) -> Result<(Ticket, Instant), Reject> {
+        let tries = &mut self.exchange.upstream.tries;
+        let (ticket, entered) = match self.upstream.pick(&self.wish, &self.failed, self.began) {
+            // A first try begins when the journey does: one reading of the clock less.
+            Some(ticket) if *tries == 0 => (ticket, self.began),
+            Some(ticket) => (ticket, clock::now()),
+            None => {
+                let later = self.upstream.pick_later(&self.wish, &self.failed, self.exchange.deadline);
+                (Box::pin(later).await?, clock::now())
+            }
+        };
+        *tries += 1;
+        self.exchange.upstream.address = Some(ticket.endpoint().address);
+        Ok((ticket, entered))
     }
 
     /// Over one address until it fails: at most once over a connection that was idle, then over a new one.
-    async fn send_over(&mut self, ticket: Ticket) -> Result<Option<(http::Response<Flow>, Ticket)>, Reject> {
+    async fn send_over(&mut self, ticket: Ticket, entered: Instant) -> Tried {
         let mut fresh = false;
         loop {
-            let idle = if fresh { None } else { ticket.endpoint().take_idle(self.exchange.origin.worker, self.kind) };
-            let connected = match idle {
-                Some(idle) if self.kind == Kind::Any => Box::pin(idle.for_any(ticket.endpoint())).await,
-                Some(connection) => Ok(connection),
-                None => Box::pin(self.connect(&ticket)).await,
-            };
+            let connected = self.connection(&ticket, entered, fresh).await;
             if ticket.endpoint().is_retired() {
                 // It has left the answer meanwhile, and may be somebody else's by now.
-                return Ok(None);
+                return Tried::Elsewhere(None);
             }
-            let connection = match connected {
-                Ok(connection) => connection,
-                Err(error) => return self.next_address(&ticket, error).map(|()| None),
+            let (connection, rest) = match connected {
+                Ok(connected) => connected,
+                Err(error) => return self.unreachable(&ticket, error),
             };
-            match self.attempt(&ticket, connection, fresh).await {
-                Ok(response) => return Ok(Some((response, ticket))),
-                Err(Failure::Final(reject)) => return Err(reject),
-                Err(Failure::Again) => fresh = true,
+            let address = ticket.endpoint().address;
+            match self.attempt(&ticket, connection, rest, entered).await {
+                Ok(response) => {
+                    let status = response.status().as_u16();
+                    let fails = self.upstream.policy.retry.takes_status(status);
+                    if !fails || !self.goes_on(address, Fault::Status(status)) {
+                        return Tried::Answered(response, ticket);
+                    }
+                    Box::pin(self.set_aside(response, &ticket)).await;
+                    return Tried::Elsewhere(None);
+                }
+                Err(Ended::Unsent) => self.upstream.metrics.retried(Retry::Stale),
+                Err(Ended::Fault(Fault::Stale, ..)) if self.goes_on(address, Fault::Stale) => {}
+                Err(Ended::Fault(fault, came, reject)) => {
+                    self.upstream.tried(ticket.endpoint(), came, None);
+                    let goes_on = fault != Fault::Stale && self.goes_on(address, fault);
+                    return if goes_on { Tried::Elsewhere(Some(reject)) } else { Tried::Over(reject) };
+                }
+                Err(Ended::Final(reject)) => return Tried::Over(reject),
             }
+            fresh = true;
         }
     }
 
-    async fn connect(&self, ticket: &Ticket) -> Result<Connection, ConnectError> {
-        let left = self.exchange.deadline.map(|due| due.saturating_duration_since(clock::now()));
-        let timeout = self.upstream.policy.connect_timeout;
-        Connection::open(ticket.endpoint(), self.kind, left.map_or(timeout, |left| left.min(timeout))).await
+    /// When the time for all tries is over.
+    pub(super) fn due(&self, now: Instant) -> Option<Instant> {
+        if self.exchange.body_in.is_none() {
+            return self.exchange.deadline;
+        }
+        Limit::new(&self.exchange, None, now).due(now).map(|(due, _)| due)
     }
 
-    /// Nothing was sent, so any method may go elsewhere; unless there is nowhere else, or it was tried often enough.
-    fn next_address(&mut self, ticket: &Ticket, error: ConnectError) -> Result<(), Reject> {
+    /// Nothing was sent, so any method may go elsewhere.
+    fn unreachable(&mut self, ticket: &Ticket, error: ConnectError) -> Tried {
         self.upstream.tried(ticket.endpoint(), Came::Connect, None);
-        self.failed.push(ticket.endpoint().address);
-        let attempts = usize::try_from(self.upstream.policy.retry_attempts).unwrap_or(usize::MAX);
-        let late = self.exchange.deadline.is_some_and(|due| due <= clock::now());
-        if late {
-            return Err(Late::Deadline.reject().because(error));
-        }
-        if self.failed.len() > attempts || !self.upstream.has_other_than(&self.failed) {
-            return Err(Reject::new(Reason::UpstreamConnect, "the upstream cannot be reached").because(error));
-        }
-        self.upstream.metrics.retried(Retry::Connect);
-        Ok(())
-    }
-
-    async fn attempt(
-        &mut self,
-        ticket: &Ticket,
-        connection: Connection,
-        fresh: bool,
-    ) -> Result<http::Response<Flow>, Failure> {
-        let repeats = connection.is_used() && !fresh;
-        if connection.kind() == Kind::Any
-            && let (Some(request), Some(added)) = (&mut self.request, self.added.take())
-        {
-            added.merge(&self.exchange, request.headers_mut());
-        }
-        let spare = match &mut self.request {
-            Some(request) if repeats && connection.kind() == Kind::Any => Spare::of(request),
-            Some(_) => None, // a new connection is not stale, and our own codec only reads the request
-            None => {
-                return Err(Failure::Final(Reject::new(Reason::Internal, "the request was lost on its way")));
-            }
+        let now = clock::now();
+        let reject = match self.due(now).is_some_and(|due| due <= now) {
+            true => Late::Deadline.reject(),
+            false => Reject::new(Reason::UpstreamConnect, "the upstream cannot be reached"),
         };
-        // A first try over an idle connection begins when the journey does: one reading of the clock less.
-        let first = self.exchange.upstream.tries == 1 && repeats;
-        let began = if first { self.began } else { clock::now() };
-        let limit = Limit::new(&self.exchange, self.upstream.policy.response_timeout, began);
-        let mut underway = Underway(Some((&self.upstream, ticket)));
-        let added = self.added.as_ref().map(|added| (added, &*self.exchange));
-        let sent = connection.send(&mut self.request, added, Interim::of(&self.exchange));
-        let sent = limit.wait(self.exchange.busy.client(), sent).await;
-        underway.0 = None;
-        drop(underway);
-        match sent {
-            Ok(Ok(mut response)) => {
-                if let Err(reject) = answer::clean(&mut response) {
-                    self.upstream.tried(ticket.endpoint(), Came::Protocol, None);
-                    return Err(Failure::Final(reject));
-                }
-                let now = clock::now();
-                self.exchange.upstream.time = Some(now.saturating_duration_since(self.began));
-                let took = now.saturating_duration_since(began);
-                self.upstream.tried(ticket.endpoint(), Came::Status(response.status().as_u16()), Some(took));
-                Ok(response)
-            }
-            Ok(Err(error)) => Err(self.judge(ticket, error, spare, fresh)),
-            Err(late) => {
-                self.upstream.tried(ticket.endpoint(), Came::Timeout, None);
-                Err(Failure::Final(late.reject()))
-            }
+        let reject = reject.because(error);
+        match self.goes_on(ticket.endpoint().address, Fault::Connect) {
+            true => Tried::Elsewhere(Some(reject)),
+            false => Tried::Over(reject),
         }
     }
 
-    /// What a failed send means: whose fault it is, and whether the request may go out again.
-    fn judge(&mut self, ticket: &Ticket, error: SendError, spare: Option<Spare>, fresh: bool) -> Failure {
-        let metrics = &self.upstream.metrics;
-        let ended = |came| self.upstream.tried(ticket.endpoint(), came, None);
-        if let Some(reject) = self.client_fault() {
-            ended(Came::Canceled);
-            return Failure::Final(reject);
+    /// Whether there is another try after this failure. If so the request is ready for it.
+    fn goes_on(&mut self, address: SocketAddr, fault: Fault) -> bool {
+        if fault != Fault::Stale {
+            self.failed.push(address);
         }
-        let (came, reason, cause) = match error {
-            SendError::Unsent if !fresh && self.request.is_some() => {
-                metrics.retried(Retry::Stale);
-                return Failure::Again;
-            }
-            SendError::Stale(error) => match self.request.take().or_else(|| spare.and_then(Spare::request)) {
-                Some(request) if request.method().is_idempotent() => {
-                    metrics.retried(Retry::Stale);
-                    self.request = Some(request);
-                    return Failure::Again;
-                }
-                _ => (Came::Reset, Reason::UpstreamReset, error.to_string()),
-            },
-            SendError::Unsent => (Came::Reset, Reason::UpstreamReset, "closed at once".to_owned()),
-            SendError::Closed(error) => (Came::Reset, Reason::UpstreamReset, error.to_string()),
-            SendError::Malformed(error) => (Came::Protocol, Reason::UpstreamProtocol, error.to_string()),
+        let (policy, now) = (&self.upstream.policy.retry, clock::now());
+        let situation = Situation {
+            repeatable: self.repeatable,
+            whole: self.request.is_some() || self.spare.as_ref().is_some_and(|spare| spare.is_whole()),
+            upgrade: self.asked.is_some(),
+            failed: self.failed.len(),
+            elsewhere: self.upstream.has_other_than(&self.failed),
+            late: self.due(now).is_some_and(|due| due <= now),
         };
-        ended(came);
-        Failure::Final(Reject::new(reason, "the upstream did not answer properly").because(cause))
+        let verdict = match retry::judge(policy, fault, &situation) {
+            Verdict::Again(_) if !self.upstream.budget.spend(policy.allowance, now) => Verdict::Skip(Skipped::Budget),
+            verdict => verdict,
+        };
+        match verdict {
+            Verdict::Again(reason) => {
+                self.upstream.metrics.retried(reason);
+                self.request = self.request.take().or_else(|| self.spare.as_ref()?.again());
+            }
+            Verdict::Skip(reason) => self.upstream.metrics.skipped(reason),
+            Verdict::Over => {}
+        }
+        matches!(verdict, Verdict::Again(_))
     }
 
-    /// What the client did to its own request.
-    fn client_fault(&self) -> Option<Reject> {
-        let reject = match self.exchange.body_in.as_ref()?.failure()? {
-            BodyFailure::TooLarge => {
-                Reject::new(Reason::BodyTooLarge, "the request body is larger than this route allows")
-            }
-            BodyFailure::TooSlow => Reject::new(Reason::BodyTimeout, "the request body came too slowly"),
-            BodyFailure::Broken => Reject::new(Reason::BadRequest, "the request body was cut short or badly framed"),
-        };
-        Some(reject.closing())
+    /// Another try follows this answer.
+    async fn set_aside(&mut self, response: http::Response<Flow>, ticket: &Ticket) {
+        let (aside, connection) = discard::set_aside(response, ticket.endpoint().address).await;
+        self.aside = aside.map(Box::new).or(self.aside.take());
+        if let Some(connection) = connection {
+            let of = (self.exchange.origin.worker, self.exchange.body_in.as_deref());
+            give_back(&self.upstream, ticket, connection, of, clock::now());
+        }
+    }
+
+    /// Passes an answer on that was set aside.
+    fn relay(mut self, aside: Aside) -> Response {
+        self.exchange.upstream.address = Some(aside.address);
+        let body = if aside.body.is_empty() { ResponseBody::Empty } else { ResponseBody::Full(aside.body) };
+        Response { head: aside.head, body, exchange: self.exchange }
     }
 
     fn respond(mut self, mut response: http::Response<Flow>, ticket: Ticket) -> Outcome {
@@ -285,79 +319,13 @@ impl Journey {
         let idle =
             if answer::is_event_stream(&head.headers) { Duration::ZERO } else { self.upstream.policy.idle_timeout };
         let (worker, body_in) = (self.exchange.origin.worker, self.exchange.body_in.clone());
-        let checkin = Checkin { upstream: self.upstream, ticket, flow, worker, body_in };
+        let whole = flow.is_whole().then_some(self.heard);
+        let checkin = Checkin { upstream: self.upstream, ticket, flow, worker, body_in, whole };
         Ok(Response { head, body: ResponseBody::stream(Box::new(checkin), idle), exchange: self.exchange })
     }
 
     fn refuse(mut self, reject: Reject) -> Refused {
         self.exchange.answer.end = End::Ok;
         Refused { reject: Box::new(reject), exchange: self.exchange }
-    }
-}
-
-/// Counts a try that the client did not wait for.
-struct Underway<'a>(Option<(&'a Upstream, &'a Ticket)>);
-
-impl Drop for Underway<'_> {
-    fn drop(&mut self) {
-        if let Some((upstream, ticket)) = self.0 {
-            upstream.tried(ticket.endpoint(), Came::Canceled, None);
-        }
-    }
-}
-
-/// What is needed to send a request again.
-struct Spare {
-    head: http::Request<()>,
-    body: Returned,
-}
-
-impl Spare {
-    /// Of a request that may go out twice.
-    fn of(request: &mut http::Request<RequestBody>) -> Option<Self> {
-        if !request.method().is_idempotent() {
-            return None;
-        }
-        let mut head = http::Request::new(());
-        *head.method_mut() = request.method().clone();
-        *head.uri_mut() = request.uri().clone();
-        *head.headers_mut() = request.headers().clone();
-        Some(Self { head, body: request.body_mut().returnable() })
-    }
-
-    fn request(self) -> Option<http::Request<RequestBody>> {
-        let body = self.body.take()?;
-        Some(self.head.map(|()| body))
-    }
-}
-
-/// A response's body. Brings the connection back when it has ended, whole.
-struct Checkin {
-    upstream: Arc<Upstream>,
-    ticket: Ticket,
-    flow: Flow,
-    worker: usize,
-    body_in: Option<Arc<Meter>>,
-}
-
-impl Source for Checkin {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
-        self.flow.poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.flow.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.flow.size_hint()
-    }
-
-    fn release(self: Box<Self>) {
-        // A request that was answered before it was sent leaves the connection in the middle of a message.
-        let uploaded = self.body_in.is_none_or(|meter| meter.is_done());
-        if let Some(connection) = self.flow.finish().filter(|_| uploaded) {
-            self.ticket.endpoint().keep_idle(self.worker, connection, self.upstream.idle_per_worker);
-        }
     }
 }

@@ -18,7 +18,7 @@ use crate::base::reject::{Reason, Reject};
 pub struct Limit {
     began: Instant,
     deadline: Option<Instant>,
-    /// The upstream's own limit, and when the try began.
+    /// The try's own limit, and since when it counts.
     response: Option<(Instant, Duration)>,
     /// When the request began, and its body.
     upload: Option<(Instant, Arc<Meter>)>,
@@ -29,23 +29,23 @@ pub struct Limit {
 pub enum Late {
     /// The route's, over all tries.
     Deadline,
-    /// The upstream's, for this try.
+    /// That of this try.
     Response,
 }
 
 impl Limit {
-    /// The limits of a try that begins now.
-    pub fn new(exchange: &Exchange, response_timeout: Duration, now: Instant) -> Self {
+    /// The limits of a try that begins now, and has this time from then on, where it has any of its own.
+    pub fn new(exchange: &Exchange, response: Option<(Instant, Duration)>, now: Instant) -> Self {
         Self {
             began: now,
             deadline: exchange.deadline,
-            response: (!response_timeout.is_zero()).then_some((now, response_timeout)),
+            response,
             upload: exchange.body_in.as_ref().map(|meter| (exchange.started, meter.clone())),
         }
     }
 
     /// When the try is late, as far as is known now. While the client keeps everybody waiting, no time passes.
-    fn due(&self, now: Instant) -> Option<(Instant, Late)> {
+    pub fn due(&self, now: Instant) -> Option<(Instant, Late)> {
         let progress = self.upload.as_ref().map(|(started, meter)| {
             let so_far = if meter.is_waiting() { now.saturating_duration_since(*started) } else { meter.progress() };
             (*started, so_far)

@@ -35,14 +35,40 @@ pub enum Retry {
     Connect,
     /// A connection had been closed while it was idle.
     Stale,
+    /// The connection broke before the response head.
+    Reset,
+    /// The response head did not come in time.
+    Timeout,
+    /// What came was not HTTP.
+    Protocol,
+    /// The status is one that is tried again.
+    Status,
 }
 
-const RETRIES: [&str; 2] = ["connect", "stale"];
+const RETRIES: [&str; 6] = ["connect", "stale", "reset", "timeout", "protocol", "status"];
+
+/// Why another try is not made, though the policy wants one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skipped {
+    /// The request may have been acted on, and must not be twice.
+    Unsafe,
+    /// Its body is gone.
+    Body,
+    /// There is no other address.
+    Address,
+    /// Its time is over.
+    Deadline,
+    /// The upstream bears no more.
+    Budget,
+}
+
+const SKIPPED: [&str; 5] = ["unsafe", "body", "address", "deadline", "budget"];
 
 /// The numbers of one upstream.
 pub struct UpstreamMetrics {
     outcomes: [Counter; OUTCOMES.len()],
     retries: [Counter; RETRIES.len()],
+    skipped: [Counter; SKIPPED.len()],
     duration: Arc<Histogram>,
     ejections: Counter,
 }
@@ -59,6 +85,7 @@ impl UpstreamMetrics {
         Self {
             outcomes: OUTCOMES.map(|outcome| recorder.counter(names::UPSTREAM_REQUESTS, &[upstream, outcome])),
             retries: RETRIES.map(|reason| recorder.counter(names::UPSTREAM_RETRIES, &[upstream, reason])),
+            skipped: SKIPPED.map(|reason| recorder.counter(names::UPSTREAM_RETRIES_SKIPPED, &[upstream, reason])),
             duration: recorder.histogram(names::UPSTREAM_DURATION, &[upstream]),
             ejections: recorder.counter(names::UPSTREAM_EJECTIONS, &[upstream]),
         }
@@ -89,6 +116,11 @@ impl UpstreamMetrics {
     pub fn retried(&self, reason: Retry) {
         self.retries[reason as usize].increment(1);
     }
+
+    /// Another try was wanted, and is not made.
+    pub fn skipped(&self, reason: Skipped) {
+        self.skipped[reason as usize].increment(1);
+    }
 }
 
 #[cfg(test)]
@@ -102,11 +134,15 @@ mod tests {
         metrics.ended(Outcome::Status(404), Some(Duration::ZERO));
         metrics.ended(Outcome::Canceled, None);
         metrics.retried(Retry::Stale);
+        metrics.retried(Retry::Status);
+        metrics.skipped(Skipped::Budget);
         let page = recorder.render();
         for line in [
             "tollgate_upstream_requests_total{upstream=\"u\",outcome=\"4xx\"} 1",
             "tollgate_upstream_requests_total{upstream=\"u\",outcome=\"canceled\"} 1",
             "tollgate_upstream_retries_total{upstream=\"u\",reason=\"stale\"} 1",
+            "tollgate_upstream_retries_total{upstream=\"u\",reason=\"status\"} 1",
+            "tollgate_upstream_retries_skipped_total{upstream=\"u\",reason=\"budget\"} 1",
             "tollgate_upstream_duration_seconds_count{upstream=\"u\"} 1",
         ] {
             assert!(page.contains(line), "{line} is missing in\n{page}");

@@ -2,14 +2,19 @@
 
 pub mod answer;
 pub mod answers;
+mod attempt;
 pub mod balance;
+pub mod budget;
+pub mod checkin;
 pub mod connection;
+pub mod discard;
 pub mod eject;
 pub mod endpoint;
 mod following;
 pub mod forward;
 pub mod health;
 pub mod interim;
+pub mod keep_alive;
 pub mod limit;
 pub mod lookup;
 pub mod metrics;
@@ -17,11 +22,14 @@ pub mod policy;
 pub mod question;
 pub mod record;
 pub mod resolve;
+pub mod retry;
 pub mod rewrite;
 pub mod services;
+pub mod spare;
 pub mod standing;
 pub mod status;
 mod swarm;
+pub mod time_left;
 pub mod upgrade;
 pub mod ward;
 mod watching;
@@ -41,6 +49,7 @@ use crate::base::reject::{Reason, Reject};
 use crate::base::tasks::{self, Task};
 use crate::telemetry::recorder::Recorder;
 use balance::{Balancer, Endpoints, Sessions, Wanted, Wish};
+use budget::Budget;
 use endpoint::{Endpoint, Ticket};
 use following::Following;
 use lookup::Lookup;
@@ -79,6 +88,8 @@ pub struct Upstream {
     draining: Mutex<Vec<Arc<Endpoint>>>,
     balancer: Balancer,
     metrics: UpstreamMetrics,
+    /// The retries that it bears.
+    budget: Budget,
     workers: usize,
     idle_per_worker: usize,
     retry_after: u64,
@@ -106,6 +117,7 @@ impl Upstream {
             draining: Mutex::default(),
             balancer: Balancer::new(policy, &tools.sessions),
             metrics: UpstreamMetrics::new(&policy.name, &tools.recorder),
+            budget: Budget::new(clock::now()),
             workers,
             idle_per_worker: policy.max_idle.div_ceil(workers),
             retry_after: tools.dns.refresh.as_secs().max(1),
@@ -227,15 +239,17 @@ impl Drop for Upstream {
     }
 }
 
-/// Looks through the idle connections, so often that one is kept for `keep` and little longer.
+/// Looks through the idle connections, so often that one is kept for `keep` and little longer, and keeps the account of
+/// retries.
 async fn sweep(upstream: Weak<Upstream>, keep: Duration) {
     let period = SWEEP.min(keep / 2).max(Duration::from_millis(10));
-    let most = u32::try_from(keep.as_millis() / period.as_millis()).unwrap_or(u32::MAX);
     loop {
         tokio::time::sleep(period).await;
         let Some(upstream) = upstream.upgrade() else { return };
-        upstream.endpoints.load().iter().for_each(|endpoint| endpoint.sweep(most));
+        let now = clock::now();
+        upstream.endpoints.load().iter().for_each(|endpoint| endpoint.sweep(keep, now));
         upstream.draining().retain(|endpoint| endpoint.in_flight() > 0);
+        upstream.budget.tick(now);
     }
 }
 

@@ -1,6 +1,8 @@
 //! What an upstream is told to do, checked: where its addresses come from, how they are balanced, which
 //! limits hold. Knows nothing of configuration files and nothing that runs.
 
+mod retry;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,6 +10,8 @@ use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue};
 
 use crate::base::secret::Secret;
+
+pub use self::retry::{Allowance, Condition, RetryPolicy};
 
 /// Everything that one upstream is told: `[upstreams.NAME]`, validated.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,8 +38,8 @@ pub struct UpstreamPolicy {
     pub drain_timeout: Duration,
     /// What the `Host` field says to the upstream.
     pub host_header: HostHeader,
-    /// Tries beyond the first, each on another address.
-    pub retry_attempts: u32,
+    /// What is tried again.
+    pub retry: RetryPolicy,
     /// When an address that fails is left out.
     pub eject: EjectPolicy,
     /// How addresses are asked whether they are well; `None`: they are not.
@@ -225,7 +229,7 @@ impl UpstreamPolicy {
             max_idle: 64,
             drain_timeout: Duration::from_secs(30),
             host_header: HostHeader::Client,
-            retry_attempts: 2,
+            retry: RetryPolicy::default(),
             eject: EjectPolicy::default(),
             health: None,
         }

@@ -27,6 +27,8 @@ pub struct UpstreamStatus {
     pub name: String,
     /// Its addresses, in order, those that are leaving last.
     pub addresses: Vec<AddressStatus>,
+    /// What the budget of retries is reckoned from.
+    pub recent: RetryStatus,
     /// What its name last answered, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<NameStatus>,
@@ -65,6 +67,18 @@ pub struct AddressStatus {
     pub connections: usize,
     /// Those of them that wait for a request.
     pub idle: usize,
+    /// Milliseconds for which they are of use, where the address has taught that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_alive_ms: Option<u64>,
+}
+
+/// What an upstream has borne of late: requests and retries of the last ten seconds or so.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct RetryStatus {
+    /// Requests, without their retries.
+    pub requests: u64,
+    /// Their retries.
+    pub retries: u64,
 }
 
 /// What an address may do.
@@ -113,6 +127,7 @@ impl AddressStatus {
             failures: endpoint.standing().failures(),
             connections,
             idle,
+            keep_alive_ms: endpoint.keep_alive().learned(),
         }
     }
 }
@@ -156,9 +171,11 @@ impl Upstream {
             Some(Following::Service(services)) => (None, Some(services.status())),
             None => (None, None),
         };
+        let (requests, retries) = self.budget.recent(now);
         UpstreamStatus {
             name: self.name.to_string(),
             addresses: current.iter().chain(&leaving).map(|endpoint| AddressStatus::of(endpoint, now)).collect(),
+            recent: RetryStatus { requests, retries },
             dns,
             srv,
         }

@@ -24,6 +24,7 @@ const FORMATS: &[(&str, &str)] = &[
     ("network", "`ip/bits`"),
     ("path-and-query", "path"),
     ("path-prefix", "path"),
+    ("retry-condition", "`connect`, `reset`, `timeout` or a status"),
     ("rewrite", "path"),
     ("secret", "secret"),
     ("service-name", "`_service._proto.name`"),

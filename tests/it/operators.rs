@@ -87,7 +87,7 @@ async fn the_numbers_move_as_requests_come_and_go() {
     let admin = gate.admin();
     let route = [("route", "app")];
     let mut client = Client::new(gate.address(), http::Version::HTTP_11);
-    for path in ["/app/", "/app/", "/app/status/404", "/app/status/503", "/nowhere"] {
+    for path in ["/app/", "/app/", "/app/status/404", "/app/status/500", "/nowhere"] {
         client.ask(path).await.unwrap();
     }
     let page = scrape(admin).await;
@@ -97,7 +97,7 @@ async fn the_numbers_move_as_requests_come_and_go() {
     };
     assert_eq!(requests("app", "200"), Some(2.0));
     assert_eq!(requests("app", "404"), Some(1.0));
-    assert_eq!(requests("app", "503"), Some(1.0));
+    assert_eq!(requests("app", "500"), Some(1.0));
     assert_eq!(requests("none", "404"), Some(1.0));
     assert_eq!(page.value("tollgate_refusals_total", &[("code", "no_route"), ("route", "none")]), Some(1.0));
     assert_eq!(page.value("tollgate_request_duration_seconds_count", &route), Some(4.0));

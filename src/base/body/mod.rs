@@ -1,12 +1,14 @@
 //! The bodies that pass through: streamed, metered, never buffered whole.
 
 mod download;
+mod replay;
 mod upload;
 
 use thiserror::Error;
 
 pub use download::{ResponseBody, Source, Stream};
-pub use upload::{BodyFailure, Meter, Pace, RequestBody, Returned};
+pub use replay::{KEPT, Replay};
+pub use upload::{BodyFailure, Meter, Pace, RequestBody};
 
 /// What went wrong on the way, in words for the log.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;

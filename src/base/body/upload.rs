@@ -1,8 +1,8 @@
 //! Request bodies: what keeps a client to its limit and its pace while its bytes stream by.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::BodyError;
+use super::replay::Lent;
 use crate::base::alarm::Alarm;
 use crate::base::clock;
 use crate::base::headers;
@@ -105,10 +106,20 @@ impl Pace {
 
 /// A request body on its way to an upstream.
 #[derive(Debug, Default)]
-pub struct RequestBody(Option<Box<Metered>>);
+pub struct RequestBody(Kind);
+
+#[derive(Debug, Default)]
+enum Kind {
+    #[default]
+    Empty,
+    /// Goes out once.
+    Own(Box<Metered>),
+    /// May go out again.
+    Lent(Lent),
+}
 
 #[derive(Debug)]
-struct Metered {
+pub(super) struct Metered {
     incoming: Incoming,
     meter: Arc<Meter>,
     limit: u64,
@@ -118,19 +129,18 @@ struct Metered {
     waiting_since: Option<Instant>,
     waited: Duration,
     alarm: Alarm,
-    returned: Option<Arc<Mutex<Option<Box<Metered>>>>>,
 }
 
 impl RequestBody {
     /// No body at all.
-    pub const EMPTY: Self = Self(None);
+    pub const EMPTY: Self = Self(Kind::Empty);
 
     /// A body as it comes in; one that is at its end already is none.
     pub fn new(incoming: Incoming, pace: Pace) -> Self {
         if incoming.is_end_stream() {
             return Self::EMPTY;
         }
-        Self(Some(Box::new(Metered {
+        Self(Kind::Own(Box::new(Metered {
             incoming,
             meter: Arc::default(),
             limit: u64::MAX,
@@ -139,59 +149,41 @@ impl RequestBody {
             waiting_since: None,
             waited: Duration::ZERO,
             alarm: Alarm::default(),
-            returned: None,
         })))
+    }
+
+    pub(super) fn lent(lent: Lent) -> Self {
+        Self(Kind::Lent(lent))
+    }
+
+    /// The body, where nobody shares it yet.
+    pub(super) fn take_own(&mut self) -> Option<Box<Metered>> {
+        match std::mem::take(&mut self.0) {
+            Kind::Own(body) => Some(body),
+            other => {
+                self.0 = other;
+                None
+            }
+        }
     }
 
     /// Whether there is no body.
     pub fn is_empty(&self) -> bool {
-        self.0.is_none()
+        matches!(self.0, Kind::Empty)
     }
 
-    /// The meter, where there is a body.
+    /// The meter, where there is a body that has not been shared yet.
     pub fn meter(&self) -> Option<Arc<Meter>> {
-        self.0.as_ref().map(|body| body.meter.clone())
+        match &self.0 {
+            Kind::Own(body) => Some(body.meter.clone()),
+            _ => None,
+        }
     }
 
     /// Cuts the body off after this many bytes.
     pub fn limit(&mut self, bytes: u64) {
-        if let Some(body) = &mut self.0 {
+        if let Kind::Own(body) = &mut self.0 {
             body.limit = bytes;
-        }
-    }
-
-    /// Where the body comes back to when whoever sends it drops it untouched.
-    pub fn returnable(&mut self) -> Returned {
-        match &mut self.0 {
-            Some(body) => Returned(Some(body.returned.get_or_insert_default().clone())),
-            None => Returned(None),
-        }
-    }
-}
-
-/// Where an untouched body comes back to.
-#[derive(Debug)]
-pub struct Returned(Option<Arc<Mutex<Option<Box<Metered>>>>>);
-
-impl Returned {
-    /// The body, if it is whole. No body at all is always whole.
-    pub fn take(self) -> Option<RequestBody> {
-        match self.0 {
-            None => Some(RequestBody::EMPTY),
-            Some(slot) => {
-                slot.lock().unwrap_or_else(PoisonError::into_inner).take().map(|body| RequestBody(Some(body)))
-            }
-        }
-    }
-}
-
-impl Drop for RequestBody {
-    fn drop(&mut self) {
-        if let Some(mut body) = self.0.take()
-            && let Some(slot) = body.returned.take()
-            && body.is_untouched()
-        {
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
         }
     }
 }
@@ -202,26 +194,40 @@ impl Body for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.0 {
-            Some(body) => body.poll(cx),
-            None => Poll::Ready(None),
+            Kind::Own(body) => body.poll(cx),
+            Kind::Lent(lent) => lent.poll(cx),
+            Kind::Empty => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|body| body.incoming.is_end_stream())
+        match &self.0 {
+            Kind::Own(body) => body.is_at_end(),
+            Kind::Lent(lent) => lent.is_end_stream(),
+            Kind::Empty => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |body| body.incoming.size_hint())
+        match &self.0 {
+            Kind::Own(body) => body.length(),
+            Kind::Lent(lent) => lent.size_hint(),
+            Kind::Empty => SizeHint::with_exact(0),
+        }
     }
 }
 
 impl Metered {
-    fn is_untouched(&self) -> bool {
-        self.meter.bytes.load(Ordering::Relaxed) == 0 && !self.meter.is_done() && self.meter.failure().is_none()
+    pub(super) fn is_at_end(&self) -> bool {
+        self.incoming.is_end_stream()
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    /// How much is to come, where that is known.
+    pub(super) fn length(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
         self.meter.waiting.store(polled.is_pending(), Ordering::Relaxed);
         let Poll::Ready(frame) = polled else {

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Context, balance, health};
-use crate::config::file::{AddressSettings, ConfigFile, UpstreamSettings};
+use crate::config::file::{AddressSettings, ConfigFile, RetrySettings, UpstreamSettings};
 use crate::config::findings::Findings;
 use crate::config::key::KeyPath;
-use crate::config::text::Fault;
-use crate::upstream::policy::{Balance, Discovery, UpstreamPolicy, WeightedAddress};
+use crate::config::text::{Fault, Text};
+use crate::upstream::policy::{Allowance, Balance, Discovery, RetryPolicy, UpstreamPolicy, WeightedAddress};
 
 /// The upstreams by name.
 pub(super) type Upstreams = BTreeMap<String, Arc<UpstreamPolicy>>;
@@ -85,7 +85,19 @@ fn policy(name: &str, discovery: Discovery, balance: Balance, settings: &Upstrea
         max_idle: settings.max_idle,
         drain_timeout: settings.drain_timeout.0,
         host_header: settings.host_header.0.clone(),
-        retry_attempts: settings.retry.attempts,
+        retry: retry(&settings.retry),
         ..UpstreamPolicy::new(name, discovery)
+    }
+}
+
+fn retry(settings: &RetrySettings) -> RetryPolicy {
+    let mut on = Text::values(&settings.on);
+    on.sort_unstable();
+    on.dedup();
+    RetryPolicy {
+        attempts: settings.attempts,
+        allowance: Allowance { share: settings.budget, min_per_second: settings.min_per_second },
+        on,
+        per_try_timeout: settings.per_try_timeout.0,
     }
 }

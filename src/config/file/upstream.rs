@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::BalanceSettings;
 use super::health::{EjectSettings, HealthSettings};
 use crate::config::text::{DnsTarget, ServiceName, Text};
-use crate::upstream::policy::{Discovery, HostHeader, UpstreamPolicy};
+use crate::upstream::policy::{Condition, Discovery, HostHeader, UpstreamPolicy};
 
 /// Where requests go, and how they are balanced over the addresses there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -38,7 +38,7 @@ pub struct UpstreamSettings {
     pub response_timeout: Text<Duration>,
     /// Time between two reads of a response body; event streams and upgraded connections are exempt. "0s" means none.
     pub idle_timeout: Text<Duration>,
-    /// How long an idle connection is kept.
+    /// How long an idle connection is kept; less where its server says so, or was seen to close earlier.
     pub keep_alive: Text<Duration>,
     /// Idle connections kept per address, over all workers.
     #[schemars(range(min = 0, max = 100_000))]
@@ -78,13 +78,26 @@ pub struct WeightedSettings {
     pub weight: u32,
 }
 
-/// What is tried again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// What is tried again: any request that was not sent yet, and what may be acted on twice (an idempotent method, or an
+/// Idempotency-Key) while its body is at most 64 KiB. The last answer is passed on as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetrySettings {
     /// Tries beyond the first, each on another address.
     #[schemars(range(min = 0, max = 10))]
     pub attempts: u32,
+    /// The most retries that the upstream bears, as a share of its requests of the last ten seconds or so.
+    #[schemars(range(min = 0, max = 1))]
+    pub budget: f64,
+    /// Retries a second that are allowed in any case.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub min_per_second: u32,
+    /// The failures: "connect" (no connection), "reset" (broken off before the response head, or not HTTP), "timeout"
+    /// (response_timeout ran out), and statuses from "400" to "599".
+    pub on: Vec<Text<Condition>>,
+    /// Time to the response head, per try, the connection included; a try that takes longer is tried again. "0s" means
+    /// none.
+    pub per_try_timeout: Text<Duration>,
 }
 
 impl AddressSettings {

@@ -210,6 +210,11 @@ impl Wire {
         &self.decoder
     }
 
+    /// Whether all that is left of the body has been read.
+    pub fn has_whole_body(&self) -> bool {
+        self.decoder.size_hint().exact().is_some_and(|left| left <= self.input.len() as u64)
+    }
+
     /// Makes ready for the next request. False when there can be none: the peer closes, the message has not come to its
     /// end, or bytes follow that belong to no answer.
     pub fn rest(&mut self) -> bool {

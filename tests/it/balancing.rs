@@ -154,6 +154,7 @@ async fn peak_ewma_avoids_a_slow_or_failing_backend_for_a_lone_client_too() {
         town.publish("app.test", &[1, 2, last]);
         let gate = town.gate(&format!(
             "[upstreams.app]\ndns = \"app.test.:{port}\"\nbalance = \"peak_ewma\"\n\
+             retry.attempts = 0\neject.max_share = 0\n\
              [[routes]]\nprefix = \"/\"\nupstream = \"app\""
         ));
         let mut client = Client::new(gate.address(), Version::HTTP_11);

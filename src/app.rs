@@ -39,6 +39,7 @@ use crate::telemetry::logging::Dial;
 use crate::telemetry::names;
 use crate::telemetry::recorder::Recorder;
 use crate::upstream;
+use crate::upstream::balance::Sessions;
 use crate::upstream::lookup::Lookup;
 
 pub use self::adjust::level;
@@ -142,7 +143,7 @@ impl Gateway {
         let count = worker_count(&config.server);
         let recorder = recorder();
         let lines = lines(&config.log.access, count, &recorder)?;
-        let tools = tools(config, count, &recorder, lines.clone(), &control);
+        let tools = tools(config, count, &recorder, lines.clone(), &control)?;
         let live = Live::new(build::build(config, &tools).complete(&tools));
         let workers = Workers::start(services(&live, &config.server, count), &codec_refusals(&recorder))?;
         let running = Adjustable::new(config, live.clone(), workers, dial);
@@ -341,7 +342,7 @@ fn tools(
     recorder: &Arc<Recorder>,
     lines: Option<Arc<Lines>>,
     control: &Runtime,
-) -> Tools {
+) -> io::Result<Tools> {
     // Each hasher has keys of its own from the system's randomness.
     let seeds = (0..workers).map(|worker| RandomState::new().hash_one(worker));
     let anchor = (clock::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
@@ -351,9 +352,10 @@ fn tools(
         recorder: recorder.clone(),
         dns: Arc::new(config.dns.clone()),
         lookup: Arc::new(Lookup::from_policy(&config.dns)),
+        sessions: Arc::new(Sessions::new(anchor).map_err(io::Error::other)?),
     };
     let request_id = Arc::new(RequestId::new(seeds, anchor));
-    Tools { recorder: recorder.clone(), lines, request_id, upstream, parts: Arc::default() }
+    Ok(Tools { recorder: recorder.clone(), lines, request_id, upstream, parts: Arc::default() })
 }
 
 fn codec_refusals(recorder: &Recorder) -> CodecRefusals {

@@ -22,6 +22,7 @@ use tollgate::telemetry::access_log::AccessLog;
 use tollgate::telemetry::names;
 use tollgate::telemetry::recorder::Recorder;
 use tollgate::upstream;
+use tollgate::upstream::balance::Sessions;
 use tollgate::upstream::lookup::Lookup;
 
 /// Allocations per request, hyper's own on the client's side included: exactly what is measured. It may go down; it goes up only
@@ -105,6 +106,7 @@ fn service(backend: SocketAddr, control: &tokio::runtime::Runtime) -> Arc<Servic
             recorder: recorder.clone(),
             dns: Arc::new(config.dns.clone()),
             lookup: Arc::new(Lookup::from_policy(&config.dns)),
+            sessions: Arc::new(Sessions::new((clock::now(), Duration::ZERO)).unwrap()),
         },
         recorder,
         parts: Arc::default(),

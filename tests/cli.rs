@@ -52,7 +52,7 @@ fn problems_go_to_standard_error_without_colour() {
 #[test]
 fn check_sums_up_what_there_is() {
     let output = tollgate(&["check", "--config", SAMPLE]);
-    assert_eq!(out(&output), format!("{SAMPLE}: 3 routes, 3 upstreams, 0 warnings\n"));
+    assert_eq!(out(&output), format!("{SAMPLE}: 4 routes, 4 upstreams, 0 warnings\n"));
     assert_eq!(err(&output), "");
 }
 
@@ -88,6 +88,7 @@ fn routes_are_printed_in_matching_order() {
         [
             "PATH HOST METHODS CONDITIONS ROUTE UPSTREAM",
             "/favicon.ico * * * favicon.ico static",
+            "/billing/* * * * billing billing",
             "/orders/* api.example.com GET,POST x-version: 2, ?beta=1 orders orders",
             "/orders/* *.example.com GET,POST x-version: 2, ?beta=1 orders orders",
             "/* * * * root app:12345",

@@ -5,6 +5,7 @@ pub mod alarm;
 pub mod body;
 pub mod client;
 pub mod clock;
+pub mod cookies;
 pub mod debt;
 pub mod exchange;
 pub mod headers;

@@ -1,6 +1,7 @@
 //! From what was written to what cannot be wrong: everything that holds between two keys, and the secrets. Each value
 //! by itself has been checked when it was read. Problems are collected; the result counts only if there are none.
 
+mod balance;
 mod health;
 mod route;
 mod upstream;
@@ -29,7 +30,7 @@ pub(super) struct Context<'a> {
 /// Checks everything.
 pub(super) fn check(file: &ConfigFile, context: &Context, findings: &mut Findings) -> Config {
     let server = server(&file.server, findings);
-    let mut upstreams = upstream::upstreams(file, findings);
+    let mut upstreams = upstream::upstreams(file, context, findings);
     let routes = route::routes(file, &mut upstreams, findings);
     Config {
         admin: admin(&file.admin, &server, context, findings),
@@ -44,7 +45,8 @@ pub(super) fn check(file: &ConfigFile, context: &Context, findings: &mut Finding
 impl Context<'_> {
     /// The files that secrets are in.
     pub(super) fn secret_files(&self, file: &ConfigFile) -> Vec<PathBuf> {
-        let secrets = file.admin.token.iter();
+        let sticky = file.upstreams.values().filter_map(|upstream| balance::secret(&upstream.balance));
+        let secrets = file.admin.token.iter().chain(sticky);
         let path = |text: &Text<SecretText>| match &text.0 {
             SecretText::File(path) => Some(self.folder.join(path)),
             _ => None,

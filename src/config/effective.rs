@@ -6,7 +6,8 @@ use super::file::{
     RouteSettings, ServerSettings, UpstreamSettings,
 };
 use super::text::{
-    AdminListen, DnsTarget, ExactPath, Label, NameServer, Prefix, Rewrite, SecretText, SocketPath, Target, Text,
+    AdminListen, DnsTarget, ExactPath, Label, NameServer, Prefix, Rewrite, SecretText, ServiceName, SocketPath, Target,
+    Text,
 };
 use super::{AdminConfig, Config, LogConfig, PathMatch, RouteConfig, ServerConfig};
 use crate::base::units::{ByteRate, Size};
@@ -84,17 +85,20 @@ impl From<&LogConfig> for LogSettings {
 
 impl From<&UpstreamPolicy> for UpstreamSettings {
     fn from(policy: &UpstreamPolicy) -> Self {
-        let (dns, addresses) = match &policy.discovery {
-            Discovery::Dns { name, port } => (Some(Text(DnsTarget { name: name.clone(), port: *port })), None),
+        let (dns, srv, addresses) = match &policy.discovery {
+            Discovery::Dns { name, port } => (Some(Text(DnsTarget { name: name.clone(), port: *port })), None, None),
+            Discovery::Services { name } => (None, Some(Text(ServiceName(name.clone()))), None),
             Discovery::Addresses(list) => {
                 let written = list.iter().map(|entry| AddressSettings::new(entry.address, entry.weight));
-                (None, Some(written.collect()))
+                (None, None, Some(written.collect()))
             }
         };
         Self {
             dns,
+            srv,
             addresses,
-            balance: Text(policy.balance),
+            balance: (&policy.balance).into(),
+            slow_start: Text(policy.slow_start),
             connect_timeout: Text(policy.connect_timeout),
             response_timeout: Text(policy.response_timeout),
             idle_timeout: Text(policy.idle_timeout),

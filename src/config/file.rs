@@ -2,6 +2,7 @@
 //! product's documentation of the key, in the schema and in editors; its default is the checked type's own. Knows
 //! nothing of files on disk, and nothing that holds between two keys.
 
+mod balance;
 mod health;
 mod route;
 mod upstream;
@@ -14,6 +15,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::balance::{BalanceSettings, BalanceTable, StickySettings};
 pub use self::health::{EjectSettings, HealthSettings};
 pub use self::route::RouteSettings;
 pub use self::upstream::{AddressSettings, CircuitSettings, RetrySettings, UpstreamSettings, WeightedSettings};

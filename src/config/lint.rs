@@ -1,11 +1,14 @@
 //! What is allowed but probably not meant. Each rule has an id, which never changes its meaning.
 
-use super::file::ConfigFile;
+use std::collections::HashMap;
+
+use super::file::{BalanceSettings, ConfigFile};
 use super::findings::Findings;
 use super::key::KeyPath;
 use super::order::{Entry, covers, covers_host, entries};
 use super::text::{Fault, SecretText};
 use super::{Config, PathMatch};
+use crate::upstream::policy::Balance;
 
 /// Looks at a configuration that has no problem.
 pub(super) fn lint(config: &Config, file: &ConfigFile, findings: &mut Findings) {
@@ -14,6 +17,8 @@ pub(super) fn lint(config: &Config, file: &ConfigFile, findings: &mut Findings) 
     unused_upstreams(config, findings);
     open_admin(config, findings);
     trust_in_everybody(config, findings);
+    shared_cookies(config, findings);
+    short_secrets(config, findings);
     literal_secrets(file, findings);
 }
 
@@ -80,12 +85,51 @@ fn trust_in_everybody(config: &Config, findings: &mut Findings) {
     }
 }
 
+/// `shared-cookie`: clients of two sticky upstreams would lose the one's cookie to the other's.
+fn shared_cookies(config: &Config, findings: &mut Findings) {
+    let mut seen: HashMap<&str, &str> = HashMap::new();
+    for policy in &config.upstreams {
+        let Balance::Sticky(sticky) = &policy.balance else { continue };
+        let place = |name: &str| KeyPath::dotted("upstreams").key(name).key("balance");
+        if let Some(other) = seen.insert(&sticky.cookie, &policy.name) {
+            let fault = Fault::new(format!("two upstreams set the cookie `{}`", sticky.cookie))
+                .hint("give each a `cookie` of its own, unless they never share a host");
+            findings.warn("shared-cookie", &place(&policy.name), fault, Some((&place(other), "the other one")));
+        }
+    }
+}
+
+/// `short-secret`: whoever guesses it can send clients to the address of their choice.
+fn short_secrets(config: &Config, findings: &mut Findings) {
+    const SHORTEST: usize = 16;
+    for policy in &config.upstreams {
+        let Balance::Sticky(sticky) = &policy.balance else { continue };
+        if sticky.secret.as_ref().is_some_and(|secret| secret.expose().len() < SHORTEST) {
+            let path = KeyPath::dotted("upstreams").key(&policy.name).key("balance").key("sticky").key("secret");
+            let fault = Fault::new(format!("the secret is shorter than {SHORTEST} bytes"));
+            findings.warn("short-secret", &path, fault.hint("`openssl rand -hex 32` makes a good one"), None);
+        }
+    }
+}
+
 /// `literal-secret`: a secret that ends up in version control, or in the list of processes.
 fn literal_secrets(file: &ConfigFile, findings: &mut Findings) {
-    let token = file.admin.token.as_ref().map(|text| &text.0);
-    let path = KeyPath::dotted("admin.token");
-    if matches!(token, Some(SecretText::Literal(_))) && !findings.is_from_environment(&path) {
-        let fault = Fault::new("a secret stands in the configuration itself").hint("write `env:NAME` or `file:PATH`");
-        findings.warn("literal-secret", &path, fault, None);
+    for (path, secret) in secrets(file) {
+        if matches!(secret, SecretText::Literal(_)) && !findings.is_from_environment(&path) {
+            let fault =
+                Fault::new("a secret stands in the configuration itself").hint("write `env:NAME` or `file:PATH`");
+            findings.warn("literal-secret", &path, fault, None);
+        }
     }
+}
+
+/// Every secret, with its place.
+fn secrets(file: &ConfigFile) -> Vec<(KeyPath, &SecretText)> {
+    let token = file.admin.token.iter().map(|text| (KeyPath::dotted("admin.token"), &text.0));
+    let sticky = file.upstreams.iter().filter_map(|(name, upstream)| {
+        let BalanceSettings::Table(table) = &upstream.balance else { return None };
+        let path = KeyPath::dotted("upstreams").key(name).key("balance").key("sticky").key("secret");
+        Some((path, &table.sticky.as_ref()?.secret.as_ref()?.0))
+    });
+    token.chain(sticky).collect()
 }

@@ -23,10 +23,11 @@ use serde::ser::{Serialize, Serializer};
 
 use super::{AccessTarget, HostMatch};
 use crate::base::units::{ByteRate, Size};
-use crate::upstream::policy::{Condition, HostHeader};
+use crate::upstream::policy::{Condition, HashKey, HostHeader};
 
 pub(super) use self::choice::not_among;
-pub use self::net::{AdminListen, DnsTarget, NameServer, SocketPath};
+pub use self::choice::{BalanceWord, CookieName};
+pub use self::net::{AdminListen, DnsTarget, NameServer, ServiceName, SocketPath};
 pub use self::route::{ExactPath, Prefix, Rewrite};
 pub use self::secret::{SecretText, looks_secret};
 pub use self::target::{Authority, Label, Target, UpstreamName};
@@ -95,6 +96,9 @@ pub const FORMATS: &[Format] = &[
     Format::of::<AccessTarget>(),
     Format::of::<HostMatch>(),
     Format::of::<HostHeader>(),
+    Format::of::<HashKey>(),
+    Format::of::<CookieName>(),
+    Format::of::<ServiceName>(),
     Format::of::<Condition>(),
     Format::of::<Method>(),
     Format::of::<HeaderName>(),

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 
-pub use self::zone::Behaviour;
+pub use self::zone::{Behaviour, Service};
 use self::zone::{Transport, Zone};
 use crate::base::tasks::{self, Task};
 
@@ -56,24 +56,29 @@ impl NameServer {
         self.zone.lock().set(name, addresses.into(), ttl);
     }
 
-    /// Forgets the addresses of `name`: NXDOMAIN, as for any name never set.
+    /// Gives `name` these SRV records, likewise.
+    pub fn set_services(&self, name: &str, services: impl Into<Vec<Service>>, ttl: u32) {
+        self.zone.lock().set_services(name, services.into(), ttl);
+    }
+
+    /// Forgets the addresses and services of `name`: NXDOMAIN, as for any name never set.
     pub fn remove(&self, name: &str) {
         self.zone.lock().remove(name);
     }
 
     /// How questions about `name` are answered from now on.
     pub fn behave(&self, name: &str, behaviour: &Behaviour) {
-        for kind in [RecordType::A, RecordType::AAAA] {
+        for kind in [RecordType::A, RecordType::AAAA, RecordType::SRV] {
             self.behave_for(name, kind, behaviour.clone());
         }
     }
 
-    /// The same for one type only, A or AAAA.
+    /// The same for one type only: A, AAAA or SRV.
     pub fn behave_for(&self, name: &str, kind: RecordType, behaviour: Behaviour) {
         self.zone.lock().behave(name, kind, behaviour);
     }
 
-    /// How often `name` was asked for with this type, A or AAAA, over either transport, answered or not.
+    /// How often `name` was asked for with this type, A, AAAA or SRV, over either transport, answered or not.
     pub fn queries(&self, name: &str, kind: RecordType) -> u64 {
         self.zone.lock().queries(name, kind)
     }

@@ -14,6 +14,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::Upstream;
+use super::balance::Wish;
 use super::breaker::Pass;
 use super::endpoint::Ticket;
 use super::metrics::Outcome;
@@ -36,6 +37,8 @@ pub struct Queue {
 /// One that waits.
 #[derive(Debug)]
 struct Waiting {
+    /// Where it would like to go.
+    wish: Wish,
     /// Addresses that it does not want.
     failed: Vec<SocketAddr>,
     place: oneshot::Sender<Ticket>,
@@ -72,7 +75,7 @@ impl Queue {
                 waiting.remove(at);
                 continue;
             }
-            match upstream.take_place(&one.failed) {
+            match upstream.take_place(&one.wish, &one.failed, clock::now()) {
                 Some(place) => left.extend(waiting.remove(at).and_then(|one| one.place.send(place).err())),
                 None if one.failed.is_empty() => break,
                 None => at += 1,
@@ -84,11 +87,11 @@ impl Queue {
     }
 
     /// Joins the queue, unless there are as many as may wait.
-    fn join(&self, failed: &[SocketAddr], most: usize) -> Option<Wait<'_>> {
+    fn join(&self, wish: &Wish, failed: &[SocketAddr], most: usize) -> Option<Wait<'_>> {
         let mut waiting = self.lock();
         let joined = (waiting.len() < most).then(|| {
             let (place, taken) = oneshot::channel();
-            waiting.push_back(Waiting { failed: failed.to_vec(), place });
+            waiting.push_back(Waiting { wish: wish.clone(), failed: failed.to_vec(), place });
             Wait { taken: Some(taken), queue: self }
         });
         self.length.store(waiting.len(), Ordering::SeqCst);
@@ -159,10 +162,15 @@ impl Upstream {
 
     /// A place at an address that is not one of `failed`, later than at once: past the circuit breaker, and in the queue
     /// where every address is full.
-    pub(super) async fn admit(&self, failed: &[SocketAddr], deadline: Option<Instant>) -> Result<Ticket, Reject> {
+    pub(super) async fn admit(
+        &self,
+        wish: &Wish,
+        failed: &[SocketAddr],
+        deadline: Option<Instant>,
+    ) -> Result<Ticket, Reject> {
         let circuit = self.policy.load().circuit.is_some();
         let mut pass = circuit.then(|| self.breaker.admit()).transpose()?;
-        let mut ticket = self.wait_for_place(failed, deadline).await?;
+        let mut ticket = self.wait_for_place(wish, failed, deadline).await?;
         if pass.as_ref().is_some_and(|pass| !self.breaker.honours(pass)) {
             // It was opened meanwhile.
             pass = Some(self.breaker.admit()?);
@@ -171,14 +179,19 @@ impl Upstream {
         Ok(ticket)
     }
 
-    async fn wait_for_place(&self, failed: &[SocketAddr], deadline: Option<Instant>) -> Result<Ticket, Reject> {
+    async fn wait_for_place(
+        &self,
+        wish: &Wish,
+        failed: &[SocketAddr],
+        deadline: Option<Instant>,
+    ) -> Result<Ticket, Reject> {
         if self.policy.load().max_connections == 0 || !self.has_other_than(failed) {
-            return self.take_place(failed).ok_or_else(|| self.nowhere());
+            return self.take_place(wish, failed, clock::now()).ok_or_else(|| self.nowhere());
         }
         let most = self.policy.load().max_connections.saturating_mul(self.endpoints.load().len());
         let too_many =
             || self.overloaded("every address has as many connections as allowed, and as many requests wait");
-        let mut wait = self.queue.join(failed, most).ok_or_else(too_many)?;
+        let mut wait = self.queue.join(wish, failed, most).ok_or_else(too_many)?;
         // A place may have been given back before there was anybody to give it to.
         self.queue.serve();
         let due = clock::now() + self.policy.load().connect_timeout;
@@ -188,8 +201,8 @@ impl Upstream {
     }
 
     /// A place at an address that is not one of `failed` and has one.
-    pub(super) fn take_place(&self, failed: &[SocketAddr]) -> Option<Ticket> {
-        let ticket = self.choose(failed)?;
+    pub(super) fn take_place(&self, wish: &Wish, failed: &[SocketAddr], now: Instant) -> Option<Ticket> {
+        let ticket = self.choose(wish, failed, now)?;
         let most = self.policy.load().max_connections;
         let mut ticket = match most {
             0 => return Some(ticket),
@@ -205,7 +218,7 @@ impl Upstream {
             // It was not sent: one that was let through on trial does not count as tried.
             self.weigh(ticket.endpoint(), Outcome::Canceled, None);
             unwanted.push(ticket.endpoint().address);
-            ticket = self.choose(&unwanted)?;
+            ticket = self.choose(wish, &unwanted, now)?;
             if ticket.claim(most, &self.queue) {
                 return Some(ticket);
             }

@@ -1,17 +1,14 @@
 //! How a living upstream takes a new policy, and where its addresses come from. An address that the new source has too
 //! keeps its state and its connections; one that only the old source had is drained like any that leaves.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
 
 use super::Tools;
 use super::Upstream;
-use super::answers::State;
 use super::balance::{Balancer, Endpoints};
-use super::policy::{Discovery, DnsPolicy, UpstreamPolicy, WeightedAddress};
-use super::resolve::{Observer, Resolving, Update};
-use crate::telemetry::names;
-use crate::telemetry::recorder::Recorder;
+use super::following::Following;
+use super::policy::{Discovery, DnsPolicy, UpstreamPolicy};
 
 /// Which source has the word about an upstream's addresses.
 #[derive(Debug, Default)]
@@ -55,8 +52,8 @@ impl Upstream {
     /// Goes on under another policy. Requests that have begun end under their own.
     pub fn adopt(self: &Arc<Self>, policy: &Arc<UpstreamPolicy>, tools: &Tools) {
         let old = self.policy.swap(policy.clone());
-        if old.balance != policy.balance {
-            self.balancer.store(Arc::new(Balancer::new(policy.balance)));
+        if old.balance != policy.balance || old.slow_start != policy.slow_start {
+            self.balancer.store(Arc::new(Balancer::new(policy, &tools.sessions)));
         }
         self.apply_limits();
         if old.health != policy.health || old.eject != policy.eject {
@@ -74,7 +71,7 @@ impl Upstream {
     pub(super) fn follow(self: &Arc<Self>, old: Option<&Discovery>, policy: &UpstreamPolicy, tools: &Tools) {
         self.retry_after.store(tools.dns.refresh.as_secs().max(1), Ordering::Relaxed);
         let other = old.is_some_and(|old| *old != policy.discovery);
-        let waits = other && matches!(policy.discovery, Discovery::Dns { .. });
+        let waits = other && !matches!(policy.discovery, Discovery::Addresses(_));
         let generation = {
             let mut source = self.source();
             source.generation += 1;
@@ -86,48 +83,12 @@ impl Upstream {
             }
             source.generation
         };
-        match &policy.discovery {
-            Discovery::Addresses(addresses) => {
-                self.resolving.store(None);
-                self.replace(generation, addresses);
-            }
-            Discovery::Dns { name, port } => {
-                let told = Told { upstream: Arc::downgrade(self), generation, recorder: tools.recorder.clone() };
-                let known = self.resolving.load_full().filter(|_| !other);
-                let (dns, lookup) = (tools.dns.clone(), tools.lookup.clone());
-                let resolving = match known {
-                    Some(known) => known.renewed(dns, lookup, told),
-                    None => Resolving::start(name.clone(), *port, dns, lookup, told),
-                };
-                self.resolving.store(Some(Arc::new(resolving)));
-            }
+        if let Discovery::Addresses(addresses) = &policy.discovery {
+            self.following.store(None);
+            return self.replace(generation, addresses);
         }
-    }
-}
-
-/// Hears of a name's answers for an upstream.
-struct Told {
-    upstream: Weak<Upstream>,
-    generation: u64,
-    recorder: Arc<Recorder>,
-}
-
-impl Observer for Told {
-    fn changed(&self, update: &Update) {
-        let Some(upstream) = self.upstream.upgrade() else {
-            return;
-        };
-        if update.state == State::Waiting {
-            return;
-        }
-        let addresses: Vec<_> =
-            update.addresses.iter().map(|&address| WeightedAddress { address, weight: 1 }).collect();
-        upstream.replace(self.generation, &addresses);
-    }
-
-    fn looked_up(&self, result: &'static str) {
-        if let Some(upstream) = self.upstream.upgrade() {
-            self.recorder.counter(names::DNS_LOOKUPS, &[&upstream.name, result]).increment(1);
-        }
+        let known = self.following.load_full().filter(|_| !other);
+        let following = Following::start(self, generation, &policy.discovery, known.as_deref(), tools);
+        self.following.store(following.map(Arc::new));
     }
 }

@@ -8,10 +8,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::policy::{DnsPolicy, Family};
-
-/// No name gets more addresses than this; of a longer list the lowest stay, so that every answer to the same
-/// set leaves the same ones out.
-pub const MAX_ADDRESSES: usize = 256;
+pub use super::record::MAX_ADDRESSES;
+use super::record::{Record, Service, tidy, usable};
 
 /// The first pause after a failed lookup; each further failure doubles it, up to `refresh`.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
@@ -19,20 +17,22 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 /// No pause is longer, whatever `refresh` says.
 const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
 
-/// One kind of address record, asked for by itself: one lookup for both would hide that half of it failed.
+/// One kind of record, asked for by itself: one lookup for both kinds of addresses would hide that half of it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// IPv4 (RFC 1035, section 3.4.1).
     A,
     /// IPv6 (RFC 3596).
     Aaaa,
+    /// Where a service is (RFC 2782).
+    Srv,
 }
 
 /// A good answer to one question.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FamilyAnswer {
+pub struct FamilyAnswer<R = IpAddr> {
     /// As answered: in any order, perhaps twice, perhaps unusable.
-    pub addresses: Vec<IpAddr>,
+    pub records: Vec<R>,
     /// How long the answer may be kept, as its sender has it.
     pub ttl: Duration,
     /// Who answered; none for the hosts file.
@@ -89,11 +89,11 @@ pub enum State {
     Empty,
 }
 
-/// The addresses of a name at one moment.
+/// The records of a name at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Current {
+pub struct Current<R = IpAddr> {
     /// Sorted, each once, at most [`MAX_ADDRESSES`].
-    pub addresses: Vec<IpAddr>,
+    pub records: Vec<R>,
     /// What they are worth.
     pub state: State,
     /// When the oldest answer among them came.
@@ -104,17 +104,17 @@ pub struct Current {
 
 /// The answers to the questions about one name.
 #[derive(Clone, Debug)]
-pub struct Answers {
+pub struct Answers<R = IpAddr> {
     policy: Arc<DnsPolicy>,
-    families: Vec<Known>,
+    families: Vec<Known<R>>,
 }
 
 /// What is known of one kind of record.
 #[derive(Clone, Debug)]
-struct Known {
+struct Known<R> {
     kind: Kind,
     /// The last good answer. It stays when it is too old to serve.
-    good: Option<Good>,
+    good: Option<Good<R>>,
     /// Since when every answer has been that there is none. A failure is no answer, so it changes nothing here.
     gone: Option<Instant>,
     /// Such answers in a row.
@@ -124,28 +124,38 @@ struct Known {
 }
 
 #[derive(Clone, Debug)]
-struct Good {
-    addresses: Vec<IpAddr>,
+struct Good<R> {
+    records: Vec<R>,
     ttl: Duration,
     at: Instant,
 }
 
 impl Answers {
-    /// Nothing asked, nothing known.
+    /// Nothing asked about addresses, nothing known.
     pub fn new(policy: Arc<DnsPolicy>) -> Self {
-        let kinds: &[Kind] = match policy.family {
-            Family::Both => &[Kind::A, Kind::Aaaa],
-            Family::V4 => &[Kind::A],
-            Family::V6 => &[Kind::Aaaa],
-        };
-        let families = kinds.iter().map(|&kind| Known::new(kind)).collect();
-        Self { policy, families }
+        match policy.family {
+            Family::Both => Self::about(policy, &[Kind::A, Kind::Aaaa]),
+            Family::V4 => Self::about(policy, &[Kind::A]),
+            Family::V6 => Self::about(policy, &[Kind::Aaaa]),
+        }
+    }
+}
+
+impl Answers<Service> {
+    /// Nothing asked about a service, nothing known.
+    pub fn of_services(policy: Arc<DnsPolicy>) -> Self {
+        Self::about(policy, &[Kind::Srv])
+    }
+}
+
+impl<R: Record> Answers<R> {
+    fn about(policy: Arc<DnsPolicy>, kinds: &[Kind]) -> Self {
+        Self { policy, families: kinds.iter().map(|&kind| Known::new(kind)).collect() }
     }
 
-    /// The same answers under another policy; those to questions that it does not ask are forgotten.
+    /// The same answers, in place of what `fresh` does not know yet; those to questions that it does not ask are forgotten.
     #[must_use]
-    pub fn under(mut self, policy: Arc<DnsPolicy>) -> Self {
-        let mut fresh = Self::new(policy);
+    pub fn carried_over(mut self, mut fresh: Self) -> Self {
         for known in &mut fresh.families {
             if let Some(at) = self.families.iter().position(|old| old.kind == known.kind) {
                 *known = self.families.swap_remove(at);
@@ -161,13 +171,13 @@ impl Answers {
 
     /// Takes in what a question brought. An answer without a usable address counts as empty; an answer to a
     /// question that the policy does not ask is ignored.
-    pub fn record(&mut self, now: Instant, kind: Kind, result: Result<FamilyAnswer, LookupFailure>) {
+    pub fn record(&mut self, now: Instant, kind: Kind, result: Result<FamilyAnswer<R>, LookupFailure>) {
         let Some(known) = self.families.iter_mut().find(|known| known.kind == kind) else {
             return;
         };
-        let answer = result.map(|answer| Good { addresses: usable(answer.addresses), ttl: answer.ttl, at: now });
+        let answer = result.map(|answer| Good { records: usable(answer.records), ttl: answer.ttl, at: now });
         match answer {
-            Ok(good) if !good.addresses.is_empty() => {
+            Ok(good) if !good.records.is_empty() => {
                 *known = Known { good: Some(good), ..Known::new(kind) };
             }
             Err(failure) if failure.is_failure() => known.failures = known.failures.saturating_add(1),
@@ -179,11 +189,11 @@ impl Answers {
         }
     }
 
-    /// The addresses now. A family that is gone leaves at once while the other one has addresses; only when
+    /// The records now. A family that is gone leaves at once while the other one has addresses; only when
     /// neither has any is what they had held, so that a name which blinks keeps its upstream.
-    pub fn addresses(&self, now: Instant) -> Current {
-        let live = |known: &&Known| known.gone.is_none() && known.young(now, &self.policy).is_some();
-        let held = |known: &&Known| known.held(now, &self.policy);
+    pub fn current(&self, now: Instant) -> Current<R> {
+        let live = |known: &&Known<R>| known.gone.is_none() && known.young(now, &self.policy).is_some();
+        let held = |known: &&Known<R>| known.held(now, &self.policy);
         if self.families.iter().any(|known| live(&known)) {
             let stale = self.families.iter().filter(live).any(|known| known.failures > 0);
             return self.merge(live, if stale { State::Stale } else { State::Fresh });
@@ -196,7 +206,7 @@ impl Answers {
         self.merge(|_| false, if had_some || all_said_none { State::Empty } else { State::Waiting })
     }
 
-    /// When [`Self::addresses`] may change though nothing is recorded: the next moment at which something
+    /// When [`Self::current`] may change though nothing is recorded: the next moment at which something
     /// gets too old.
     pub fn next_change(&self, now: Instant) -> Option<Instant> {
         let ends = self.families.iter().flat_map(|known| {
@@ -269,21 +279,20 @@ impl Answers {
         low + (high - low).mul_f64(random.clamp(0.0, 1.0))
     }
 
-    fn merge(&self, which: impl Fn(&&Known) -> bool, state: State) -> Current {
+    fn merge(&self, which: impl Fn(&&Known<R>) -> bool, state: State) -> Current<R> {
         let goods = || self.families.iter().filter(&which).filter_map(|known| known.good.as_ref());
-        let mut addresses: Vec<IpAddr> = goods().flat_map(|good| good.addresses.iter().copied()).collect();
-        tidy(&mut addresses);
-        Current { addresses, state, since: goods().map(|good| good.at).min(), ttl: goods().map(|good| good.ttl).min() }
+        let records = tidy(goods().flat_map(|good| good.records.iter().cloned()).collect());
+        Current { records, state, since: goods().map(|good| good.at).min(), ttl: goods().map(|good| good.ttl).min() }
     }
 }
 
-impl Known {
+impl<R> Known<R> {
     fn new(kind: Kind) -> Self {
         Self { kind, good: None, gone: None, negatives: 0, failures: 0 }
     }
 
     /// The last good answer, unless it is too old.
-    fn young(&self, now: Instant, policy: &DnsPolicy) -> Option<&Good> {
+    fn young(&self, now: Instant, policy: &DnsPolicy) -> Option<&Good<R>> {
         self.good.as_ref().filter(|good| now.saturating_duration_since(good.at) < policy.max_stale)
     }
 
@@ -291,29 +300,6 @@ impl Known {
         let short = self.gone.is_some_and(|gone| now.saturating_duration_since(gone) < policy.hold_empty);
         short && self.young(now, policy).is_some()
     }
-}
-
-/// Those that can be connected to, sorted, each once, capped.
-fn usable(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
-    let canonical = addresses.into_iter().map(|address| address.to_canonical());
-    let mut usable: Vec<IpAddr> = canonical.filter(is_usable).collect();
-    tidy(&mut usable);
-    usable
-}
-
-/// Whether a connection to the address can mean one host: not "any", not all, not a group, and not local to
-/// a link of which a record cannot say which one it is.
-fn is_usable(address: &IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => !(v4.is_unspecified() || v4.is_broadcast() || v4.is_multicast()),
-        IpAddr::V6(v6) => !(v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local()),
-    }
-}
-
-fn tidy(addresses: &mut Vec<IpAddr>) {
-    addresses.sort_unstable();
-    addresses.dedup();
-    addresses.truncate(MAX_ADDRESSES);
 }
 
 #[cfg(test)]

@@ -42,6 +42,8 @@ pub(super) fn own_host(policy: &UpstreamPolicy) -> HeaderValue {
     let text = match &policy.discovery {
         Discovery::Dns { name, port: 80 } => name.trim_end_matches('.').to_owned(),
         Discovery::Dns { name, port } => format!("{}:{port}", name.trim_end_matches('.')),
+        // `_service._protocol.name` (RFC 2782).
+        Discovery::Services { name } => name.trim_end_matches('.').splitn(3, '.').last().unwrap_or(name).to_owned(),
         Discovery::Addresses(addresses) => addresses.first().map(|one| one.address.to_string()).unwrap_or_default(),
     };
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("upstream"))

@@ -2,13 +2,14 @@
 //! endpoints, so that a connection opened for the one never carries a request of the other.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 
 use super::admission::Queue;
+use super::balance::{Latency, Warmth, of_address};
 use super::breaker::Pass;
 use super::connection::{Connection, Kind};
 use super::keep_alive::KeepAlive;
@@ -23,8 +24,14 @@ use crate::base::tasks::Group;
 pub struct Endpoint {
     /// Where it is.
     pub address: SocketAddr,
-    /// Its share relative to the others.
-    pub weight: u32,
+    /// What stands for the address when keys are shared out.
+    pub(super) hash: u64,
+    /// How soon it answers, where somebody wants to know.
+    pub latency: Latency,
+    /// Since when it takes requests.
+    pub warmth: Warmth,
+    weight: AtomicU32,
+    priority: AtomicU16,
     in_flight: AtomicUsize,
     requests: AtomicU64,
     retired: AtomicBool,
@@ -72,10 +79,14 @@ impl Rest {
 
 impl Endpoint {
     /// An address that nothing has been sent to, with room for the connections of this many workers.
-    pub fn new(address: SocketAddr, weight: u32, workers: usize) -> Arc<Self> {
+    pub fn new(address: SocketAddr, workers: usize, now: Instant) -> Arc<Self> {
         Arc::new(Self {
             address,
-            weight,
+            hash: of_address(address),
+            latency: Latency::new(now),
+            warmth: Warmth::new(now),
+            weight: AtomicU32::new(1),
+            priority: AtomicU16::new(0),
             in_flight: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
             retired: AtomicBool::new(false),
@@ -86,6 +97,22 @@ impl Endpoint {
             open: Group::default(),
             lines: Lines::default(),
         })
+    }
+
+    /// Its share relative to the others of its priority; at least 1.
+    pub fn weight(&self) -> u32 {
+        self.weight.load(Ordering::Relaxed)
+    }
+
+    /// Whether others come first: 0 is served before 1.
+    pub fn priority(&self) -> u16 {
+        self.priority.load(Ordering::Relaxed)
+    }
+
+    /// Gives it another share, without touching what it does.
+    pub fn rank(&self, weight: u32, priority: u16) {
+        self.weight.store(weight.max(1), Ordering::Relaxed);
+        self.priority.store(priority, Ordering::Relaxed);
     }
 
     /// Requests that hold a ticket now.
@@ -292,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_ticket_counts_itself_back() {
-        let endpoint = Endpoint::new(SocketAddr::from(([127, 0, 0, 1], 80)), 1, 1);
+        let endpoint = Endpoint::new(SocketAddr::from(([127, 0, 0, 1], 80)), 1, crate::base::clock::now());
         let one = Ticket::take(&endpoint);
         let two = Ticket::take(&endpoint);
         assert_eq!((endpoint.in_flight(), endpoint.requests()), (2, 2));

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, SET_COOKIE};
 use http_body::Body;
 use hyper::upgrade::OnUpgrade;
 use tower::Service;
 
 use super::answer;
 use super::attempt::Ended;
+use super::balance::Wish;
 use super::bound::Bound;
 use super::checkin::{Checkin, give_back};
 use super::connection::{ConnectError, Flow, Kind};
@@ -76,6 +77,8 @@ pub(super) struct Journey {
     pub(super) exchange: Box<Exchange>,
     /// The request as it goes out, while it is not on its way.
     pub(super) request: Option<http::Request<RequestBody>>,
+    /// Where it would like to go.
+    wish: Wish,
     /// What the gateway adds to its head, until that has been done.
     pub(super) added: Option<Added>,
     /// What it takes to send it again after that.
@@ -114,7 +117,12 @@ impl Journey {
         upstream.budget.request();
         exchange.upstream.name = Some(upstream.name.clone());
         exchange.body_in = body.meter();
+        let began = clock::now();
+        let balancer = upstream.balancer.load();
+        let wish = balancer.wish(&head, &exchange, began);
         let mut added = rewrite.apply(&mut head, &exchange, &upstream.policy.host_header, &upstream.host);
+        balancer.strip(&mut head.headers);
+        drop(balancer);
         let client = head.extensions.remove::<OnUpgrade>();
         let asked = added.upgrade.clone().zip(client).map(|(protocol, client)| Asked { protocol, client });
         if asked.is_none() {
@@ -127,7 +135,7 @@ impl Journey {
         let repeatable = asked.is_none() && retry::is_repeatable(&head.method, &head.headers);
         let replayable = repeatable && body.size_hint().upper().is_some_and(|length| length <= KEPT as u64);
         let grpc = if body.is_empty() { None } else { of_grpc(&head.headers) };
-        let (began, told) = (clock::now(), Told { at: exchange.started, grpc });
+        let told = Told { at: exchange.started, grpc };
         if exchange.survey.timeout && exchange.deadline.is_some() {
             head.headers.remove(X_REQUEST_TIMEOUT);
         }
@@ -139,6 +147,7 @@ impl Journey {
             request: Some(http::Request::from_parts(head, body)),
             added: Some(added),
             spare: None,
+            wish,
             kind,
             asked,
             repeatable,
@@ -180,13 +189,13 @@ impl Journey {
     /// A place at an address that has not failed, and since when.
     async fn place(&mut self) -> Result<(Ticket, Instant), Reject> {
         let tries = &mut self.exchange.upstream.tries;
-        let (ticket, entered) = match self.upstream.pick(&self.failed) {
+        let (ticket, entered) = match self.upstream.pick(&self.wish, &self.failed, self.began) {
             // A first try begins when the journey does: one reading of the clock less.
             Some(ticket) if *tries == 0 => (ticket, self.began),
             Some(ticket) => (ticket, clock::now()),
             None => {
-                let ticket = Box::pin(self.upstream.pick_later(&self.failed, self.exchange.deadline)).await?;
-                (ticket, clock::now())
+                let later = self.upstream.pick_later(&self.wish, &self.failed, self.exchange.deadline);
+                (Box::pin(later).await?, clock::now())
             }
         };
         *tries += 1;
@@ -303,7 +312,10 @@ impl Journey {
         Response { head: aside.head, body, exchange: self.exchange }
     }
 
-    fn respond(mut self, response: http::Response<Flow>, ticket: Ticket) -> Outcome {
+    fn respond(mut self, mut response: http::Response<Flow>, ticket: Ticket) -> Outcome {
+        if let Some(cookie) = self.upstream.balancer.load().cookie(&self.wish, ticket.endpoint(), clock::now) {
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
         let agreed = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
         if agreed {
             return match self.asked.take() {

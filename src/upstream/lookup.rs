@@ -1,6 +1,7 @@
 //! Asks the name servers one question, as the system's files say: servers, search list, hosts. Keeps no
 //! answer and has no schedule; what an answer means for a name is for `answers` to say.
 
+mod silence;
 mod system;
 
 use std::net::{IpAddr, SocketAddr};
@@ -15,6 +16,7 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use self::system::{Contents, Server, System};
 use super::answers::{FamilyAnswer, Kind, LookupFailure};
 use super::policy::DnsPolicy;
+use super::record::Service;
 use crate::base::clock;
 
 /// How often the system's files are looked at again.
@@ -78,14 +80,33 @@ impl Lookup {
         if let Ok(address) = name.parse::<IpAddr>() {
             return kind.pick([address], LOCAL_TTL, None);
         }
-        let name = Name::from_str_relaxed(name)
-            .map_err(|error| LookupFailure::Failed(format!("{name:?} is not a name: {error}")))?;
-        let system = self.system().await;
+        let (name, system) = (parsed(name)?, self.system().await);
         if let Some(addresses) = system.hosts_file(&name) {
             return kind.pick(addresses, LOCAL_TTL, None);
         }
-        for candidate in system.candidates(&name) {
-            match self.ask(&system, &candidate, kind).await {
+        let read = |name: &Name, records: &[Record], server| addresses_of(name, records, kind, server);
+        self.search(&system, &name, kind, read).await
+    }
+
+    /// Where the service of this name is (RFC 2782). The search list counts as for other names.
+    ///
+    /// # Errors
+    ///
+    /// As for addresses.
+    pub async fn services(&self, name: &str) -> Result<FamilyAnswer<Service>, LookupFailure> {
+        let (name, system) = (parsed(name)?, self.system().await);
+        self.search(&system, &name, Kind::Srv, services_of).await
+    }
+
+    async fn search<R>(
+        &self,
+        system: &System,
+        name: &Name,
+        kind: Kind,
+        read: impl Fn(&Name, &[Record], SocketAddr) -> Result<FamilyAnswer<R>, LookupFailure>,
+    ) -> Result<FamilyAnswer<R>, LookupFailure> {
+        for candidate in system.candidates(name) {
+            match self.ask(system, &candidate, kind, &read).await {
                 Err(LookupFailure::NxDomain) => {}
                 verdict => return verdict,
             }
@@ -93,15 +114,27 @@ impl Lookup {
         Err(LookupFailure::NxDomain)
     }
 
-    /// Asks the servers in order for the full name; the first that knows or denies it has the word.
-    async fn ask(&self, system: &System, name: &Name, kind: Kind) -> Result<FamilyAnswer, LookupFailure> {
+    /// Asks the servers for the full name, in order, those last that have been silent; the first that knows or denies
+    /// it has the word.
+    async fn ask<R>(
+        &self,
+        system: &System,
+        name: &Name,
+        kind: Kind,
+        read: impl Fn(&Name, &[Record], SocketAddr) -> Result<FamilyAnswer<R>, LookupFailure>,
+    ) -> Result<FamilyAnswer<R>, LookupFailure> {
         let mut failure = LookupFailure::Failed("there is no name server to ask".to_owned());
-        for Server { address, resolver } in &system.servers {
+        for Server { address, resolver, silence } in system.in_order(clock::now()) {
+            let asked = clock::now();
             let question = resolver.lookup(name.clone(), kind.record_type());
-            let error = match tokio::time::timeout(self.timeout, question).await {
-                Ok(Ok(answer)) => return addresses_of(name, answer.answers(), kind, *address),
-                Ok(Err(error)) => error,
-                Err(_) => NetError::Timeout,
+            let answer = tokio::time::timeout(self.timeout, question).await.unwrap_or(Err(NetError::Timeout));
+            match &answer {
+                Err(NetError::Timeout) => silence.lasts(asked, clock::now()),
+                _ => silence.broken(),
+            }
+            let error = match answer {
+                Ok(answer) => return read(name, answer.answers(), *address),
+                Err(error) => error,
             };
             failure = match error {
                 NetError::Dns(DnsError::NoRecordsFound(none)) => match none.response_code {
@@ -154,6 +187,7 @@ impl Kind {
         match self {
             Self::A => RecordType::A,
             Self::Aaaa => RecordType::AAAA,
+            Self::Srv => RecordType::SRV,
         }
     }
 
@@ -165,19 +199,44 @@ impl Kind {
         server: Option<SocketAddr>,
     ) -> Result<FamilyAnswer, LookupFailure> {
         let own = addresses.into_iter().filter(|address| address.is_ipv4() == (self == Self::A));
-        let addresses: Vec<IpAddr> = own.collect();
-        if addresses.is_empty() { Err(LookupFailure::Empty) } else { Ok(FamilyAnswer { addresses, ttl, server }) }
+        let records: Vec<IpAddr> = own.collect();
+        if records.is_empty() { Err(LookupFailure::Empty) } else { Ok(FamilyAnswer { records, ttl, server }) }
     }
 }
 
-/// The addresses that `records` give `name`: its own and those at the end of its chain of aliases (RFC 1034,
-/// section 3.6.2). Records about other names are nobody's answer.
+fn parsed(name: &str) -> Result<Name, LookupFailure> {
+    Name::from_str_relaxed(name).map_err(|error| LookupFailure::Failed(format!("{name:?} is not a name: {error}")))
+}
+
+/// The addresses that `records` give `name`.
 fn addresses_of(
     name: &Name,
     records: &[Record],
     kind: Kind,
     server: SocketAddr,
 ) -> Result<FamilyAnswer, LookupFailure> {
+    let (own, ttl) = own_records(name, records, kind);
+    kind.pick(own.filter_map(|record| record.data.ip_addr()), ttl, Some(server))
+}
+
+/// The services that `records` give `name`.
+fn services_of(name: &Name, records: &[Record], server: SocketAddr) -> Result<FamilyAnswer<Service>, LookupFailure> {
+    let (own, ttl) = own_records(name, records, Kind::Srv);
+    let service = |record: &Record| match &record.data {
+        RData::SRV(srv) => {
+            let mut target = srv.target.clone();
+            target.set_fqdn(true);
+            Some(Service { priority: srv.priority, weight: srv.weight, port: srv.port, target: target.to_ascii() })
+        }
+        _ => None,
+    };
+    let records: Vec<Service> = own.filter_map(service).collect();
+    if records.is_empty() { Err(LookupFailure::Empty) } else { Ok(FamilyAnswer { records, ttl, server: Some(server) }) }
+}
+
+/// The records of one kind that are the name's own or at the end of its chain of aliases (RFC 1034, section 3.6.2), and
+/// how long they may be kept. Records about other names are nobody's answer.
+fn own_records<'a>(name: &'a Name, records: &'a [Record], kind: Kind) -> (impl Iterator<Item = &'a Record>, Duration) {
     let mut owner = name;
     let mut ttl = u32::MAX;
     for _ in records {
@@ -189,10 +248,9 @@ fn addresses_of(
         owner = target;
         ttl = ttl.min(alias_ttl);
     }
-    let own = records.iter().filter(|record| record.name == *owner && record.record_type() == kind.record_type());
+    let own = records.iter().filter(move |record| record.name == *owner && record.record_type() == kind.record_type());
     let ttl = own.clone().map(|record| record.ttl).fold(ttl, u32::min);
-    let addresses = own.filter_map(|record| record.data.ip_addr());
-    kind.pick(addresses, Duration::from_secs(ttl.into()), Some(server))
+    (own, Duration::from_secs(ttl.into()))
 }
 
 #[cfg(test)]
@@ -213,7 +271,7 @@ mod tests {
         let records = [alias, address("app.test.", 1, 600), address("other.test.", 2, 600)];
         let server = "127.0.0.1:53".parse().unwrap();
         let answer = addresses_of(&name("WWW.test."), &records, Kind::A, server).unwrap();
-        assert_eq!(answer.addresses, [IpAddr::from([10, 0, 0, 1])]);
+        assert_eq!(answer.records, [IpAddr::from([10, 0, 0, 1])]);
         assert_eq!(answer.ttl, Duration::from_secs(7));
         assert_eq!(addresses_of(&name("none.test."), &records, Kind::A, server), Err(LookupFailure::Empty));
     }
@@ -235,7 +293,7 @@ mod tests {
     #[tokio::test]
     async fn an_address_answers_itself() {
         let lookup = Lookup::from_files(&DnsPolicy::default(), Path::new("/dev/null"), Path::new("/dev/null"));
-        assert_eq!(lookup.lookup("10.0.0.1", Kind::A).await.unwrap().addresses, [IpAddr::from([10, 0, 0, 1])]);
+        assert_eq!(lookup.lookup("10.0.0.1", Kind::A).await.unwrap().records, [IpAddr::from([10, 0, 0, 1])]);
         assert_eq!(lookup.lookup("10.0.0.1", Kind::Aaaa).await, Err(LookupFailure::Empty));
         assert!(matches!(lookup.lookup("a..b", Kind::A).await, Err(LookupFailure::Failed(_))));
     }

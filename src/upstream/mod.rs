@@ -15,6 +15,7 @@ pub mod connection;
 pub mod discard;
 pub mod eject;
 pub mod endpoint;
+mod following;
 pub mod forward;
 pub mod health;
 pub mod interim;
@@ -23,10 +24,13 @@ pub mod limit;
 pub mod lookup;
 pub mod metrics;
 pub mod policy;
+pub mod question;
+pub mod record;
 pub mod resolve;
 pub mod retry;
 pub mod rewrite;
 pub mod room;
+pub mod services;
 pub mod spare;
 pub mod standing;
 pub mod status;
@@ -53,14 +57,14 @@ use crate::base::tasks::{self, Task};
 use crate::telemetry::recorder::Recorder;
 use admission::Queue;
 use adopt::Source;
-use balance::{Balancer, Endpoints};
+use balance::{Balancer, Endpoints, Sessions, Wanted, Wish};
 use breaker::Breaker;
 use budget::Budget;
 use endpoint::{Endpoint, Ticket};
+use following::Following;
 use lookup::Lookup;
 use metrics::{Outcome, UpstreamMetrics};
 use policy::{DnsPolicy, UpstreamPolicy, WeightedAddress};
-use resolve::Resolving;
 
 /// How often idle connections are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -78,6 +82,8 @@ pub struct Tools {
     pub dns: Arc<DnsPolicy>,
     /// What looks them up.
     pub lookup: Arc<Lookup>,
+    /// What the cookies of clients that come back are made with.
+    pub sessions: Arc<Sessions>,
 }
 
 /// A named set of addresses that answer the same requests. It outlives the configurations that name it: what it is told
@@ -103,14 +109,15 @@ pub struct Upstream {
     /// Seconds after which it is worth asking again when there is no address.
     retry_after: AtomicU64,
     control: Handle,
-    /// Whether the name has been answered once. Told of again whenever there may be an address where there was none.
+    /// Whether the name has been answered once, beyond doubt. Told of again whenever there may be an address where there
+    /// was none.
     answered: watch::Sender<bool>,
     source: Mutex<Source>,
     /// Held by whoever decides about the health of the addresses.
     ward: Mutex<()>,
     /// What lets checks of the addresses begin.
     checks: Arc<Semaphore>,
-    resolving: ArcSwapOption<Resolving>,
+    following: ArcSwapOption<Following>,
     sweeping: OnceLock<Task>,
     looking: OnceLock<Task>,
 }
@@ -123,7 +130,7 @@ impl Upstream {
             name: policy.name.as_str().into(),
             endpoints: ArcSwap::default(),
             draining: Mutex::default(),
-            balancer: ArcSwap::from_pointee(Balancer::new(policy.balance)),
+            balancer: ArcSwap::from_pointee(Balancer::new(policy, &tools.sessions)),
             in_flight: Arc::default(),
             queue: Arc::default(),
             breaker: Arc::default(),
@@ -136,7 +143,7 @@ impl Upstream {
             source: Mutex::default(),
             ward: Mutex::default(),
             checks: health::permits(),
-            resolving: ArcSwapOption::empty(),
+            following: ArcSwapOption::empty(),
             sweeping: OnceLock::new(),
             looking: OnceLock::new(),
             policy: ArcSwap::new(policy.clone()),
@@ -156,7 +163,7 @@ impl Upstream {
         let Some(old) = source.spoke(generation, || self.endpoints.load_full()) else { return };
         let new = self.renew(&old, addresses);
         self.apply_limits();
-        self.answered.send_replace(true);
+        self.now_answered();
         for gone in old.missing_in(&new) {
             gone.retire();
             self.draining().push(gone.clone());
@@ -173,29 +180,35 @@ impl Upstream {
         }
     }
 
-    /// A place at an address that is not one of `failed`.
-    fn pick(&self, failed: &[SocketAddr]) -> Option<Ticket> {
+    /// A place at an address that is not one of `failed`, for a request that began at about this time.
+    fn pick(&self, wish: &Wish, failed: &[SocketAddr], now: Instant) -> Option<Ticket> {
         let pass = self.passes()?;
-        let mut ticket = self.take_place(failed)?;
+        let mut ticket = self.take_place(wish, failed, now)?;
         ticket.pass = pass;
         Some(ticket)
     }
 
     /// An address that is not one of `failed`, whether or not it has room.
-    fn choose(&self, failed: &[SocketAddr]) -> Option<Ticket> {
-        self.balancer.load().pick(&self.endpoints.load(), failed, fastrand::u64(..))
+    fn choose(&self, wish: &Wish, failed: &[SocketAddr], now: Instant) -> Option<Ticket> {
+        let wanted = Wanted { wish, tried: failed, now, random: fastrand::u64(..) };
+        self.balancer.load().pick(&self.endpoints.load(), &wanted)
     }
 
     /// The same when there is none yet: waits, within the deadline, for the name's first answer, for the first address of
     /// it to be checked, and for room.
-    async fn pick_later(&self, failed: &[SocketAddr], deadline: Option<Instant>) -> Result<Ticket, Reject> {
+    async fn pick_later(
+        &self,
+        wish: &Wish,
+        failed: &[SocketAddr],
+        deadline: Option<Instant>,
+    ) -> Result<Ticket, Reject> {
         let mut answered = self.answered.subscribe();
         let first_answer = answered.wait_for(|answered| *answered && !self.is_checking());
         match deadline {
             Some(due) => drop(tokio::time::timeout_at(due.into(), first_answer).await),
             None => drop(first_answer.await),
         }
-        self.admit(failed, deadline).await
+        self.admit(wish, failed, deadline).await
     }
 
     fn nowhere(&self) -> Reject {
@@ -217,6 +230,7 @@ impl Upstream {
         if let (Some(circuit), Some(pass)) = (&self.policy.load().circuit, &ticket.pass) {
             self.breaker.hear(circuit, &self.name, pass, outcome);
         }
+        self.balancer.load().tried(ticket.endpoint(), outcome, took, clock::now);
         self.weigh(ticket.endpoint(), outcome, took);
         if outcome == Outcome::Connect {
             // The name may have changed.
@@ -225,13 +239,21 @@ impl Upstream {
     }
 
     fn ask_now(&self) {
-        if let Some(resolving) = self.resolving.load().as_ref() {
-            resolving.ask_now();
+        if let Some(following) = self.following.load().as_ref() {
+            following.ask_now();
         }
     }
 
     fn source(&self) -> std::sync::MutexGuard<'_, Source> {
         self.source.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_answered(&self) -> bool {
+        *self.answered.borrow()
+    }
+
+    fn now_answered(&self) {
+        self.answered.send_replace(true);
     }
 
     fn draining(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Endpoint>>> {

@@ -6,8 +6,10 @@ mod retry;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http::HeaderValue;
 use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue};
+
+use crate::base::secret::Secret;
 
 pub use self::retry::{Allowance, Condition, RetryPolicy};
 
@@ -20,6 +22,8 @@ pub struct UpstreamPolicy {
     pub discovery: Discovery,
     /// How a request's address is chosen.
     pub balance: Balance,
+    /// How long a new or returned address takes to get its full share; zero means none.
+    pub slow_start: Duration,
     /// Time to establish a connection.
     pub connect_timeout: Duration,
     /// Time to the response head, per try; zero means no limit of its own.
@@ -107,29 +111,75 @@ pub enum Discovery {
         /// The port that every address gets.
         port: u16,
     },
+    /// Every address of every target that the service has now (SRV records, RFC 2782).
+    Services {
+        /// The name as written, such as `_http._tcp.orders`; a final dot makes it absolute.
+        name: String,
+    },
     /// A fixed list.
     Addresses(Vec<WeightedAddress>),
 }
 
-/// An address of a fixed list and its share of the requests.
+/// An address and what it is worth beside the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WeightedAddress {
     /// The socket address.
     pub address: SocketAddr,
     /// Its share relative to the others; 1 is usual, 0 is refused when the configuration is read.
     pub weight: u32,
+    /// Addresses of a higher number serve only while none of a lower one can; 0 is usual.
+    pub priority: u16,
+}
+
+impl WeightedAddress {
+    /// An address with the usual weight and priority.
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address, weight: 1, priority: 0 }
+    }
 }
 
 /// How a request's address is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Balance {
     /// In turn, weights honoured; the turn is shared by all workers.
     #[default]
     RoundRobin,
     /// The less busy of two addresses drawn at random (Mitzenmacher, "The power of two choices", 2001).
     LeastRequest,
+    /// Of two addresses drawn at random, the one that answers sooner and is less busy.
+    PeakEwma,
     /// Drawn at random, weights honoured.
     Random,
+    /// The same address for the same key.
+    Hash(HashKey),
+    /// The same address for the same client, which keeps a cookie.
+    Sticky(StickyPolicy),
+}
+
+/// What of a request says to which address it belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HashKey {
+    /// The client's address.
+    Ip,
+    /// The path, before it is rewritten.
+    Path,
+    /// The value of a field.
+    Header(HeaderName),
+    /// The value of a cookie.
+    Cookie(String),
+    /// The value of a query parameter, as written in the URL.
+    Query(String),
+}
+
+/// The cookie by which a client comes back to its address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StickyPolicy {
+    /// Its name.
+    pub cookie: String,
+    /// How long a client that does not come keeps its address; zero means as long as its browser runs.
+    pub max_age: Duration,
+    /// What the cookie is signed with; `None` means a key that is made when the gateway starts.
+    pub secret: Option<Secret>,
 }
 
 /// What the `Host` field says to the upstream.
@@ -196,6 +246,7 @@ impl UpstreamPolicy {
             name: name.into(),
             discovery,
             balance: Balance::RoundRobin,
+            slow_start: Duration::ZERO,
             connect_timeout: Duration::from_secs(2),
             response_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(60),

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use super::answers::{Answers, FamilyAnswer, Kind, LookupFailure, State};
 use super::lookup::Lookup;
 use super::policy::DnsPolicy;
+use super::question::{Host, Question};
 use super::swarm;
 use crate::base::clock;
 use crate::base::tasks::{self, Task};
@@ -24,36 +25,36 @@ use crate::base::tasks::{self, Task};
 const ADVICE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A name that is being looked up again and again; dropping it ends that.
-pub struct Resolving {
-    shared: Arc<Shared>,
+pub struct Resolving<Q: Question = Host> {
+    shared: Arc<Shared<Q>>,
     _task: Task,
 }
 
 /// Is told what happens to a name. Called by the background task, so it must not block.
-pub trait Observer: Send + Sync + 'static {
+pub trait Observer<T = SocketAddr>: Send + Sync + 'static {
     /// The addresses or their state have changed; the first answer is a change.
-    fn changed(&self, update: &Update);
+    fn changed(&self, update: &Update<T>);
 
     /// A question was answered or not: `ok`, `nxdomain`, `empty`, `timeout` or `error`.
     fn looked_up(&self, result: &'static str);
 }
 
-/// The addresses of a name and what they are worth.
+/// The addresses of a name, or what else was asked for, and what they are worth.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Update {
+pub struct Update<T = SocketAddr> {
     /// Sorted, each once, at most [`super::answers::MAX_ADDRESSES`].
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<T>,
     /// What they are worth.
     pub state: State,
 }
 
 /// What an operator wants to know of a name.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Status {
+pub struct Status<T = SocketAddr> {
     /// The name as configured.
     pub name: String,
     /// The addresses in use.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<T>,
     /// What they are worth.
     pub state: State,
     /// The age of the oldest answer in use; of the last good one while there is none in use.
@@ -75,19 +76,19 @@ pub struct Status {
 }
 
 /// What the handle and the task have in common.
-struct Shared {
+struct Shared<Q: Question> {
     name: String,
-    port: u16,
+    question: Q,
     lookup: Arc<Lookup>,
-    observer: Box<dyn Observer>,
+    observer: Box<dyn Observer<Q::Told>>,
     hurry: Notify,
-    book: Mutex<Book>,
+    book: Mutex<Book<Q>>,
 }
 
 /// What is known, and what was said of it. Only the task writes.
-struct Book {
-    answers: Answers,
-    published: Update,
+struct Book<Q: Question> {
+    answers: Answers<Q::Record>,
+    published: Update<Q::Told>,
     next_lookup: Instant,
     server: Option<SocketAddr>,
     last_error: Option<String>,
@@ -110,18 +111,7 @@ impl Resolving {
         lookup: Arc<Lookup>,
         observer: impl Observer,
     ) -> Self {
-        let book = Book {
-            answers: Answers::new(policy),
-            published: Update { addresses: Vec::new(), state: State::Waiting },
-            next_lookup: clock::now(),
-            server: None,
-            last_error: None,
-            failing: false,
-            lookups_ok: 0,
-            lookups_failed: 0,
-            advice: None,
-        };
-        Self::go_on(name, port, lookup, Box::new(observer), book)
+        Self::begin(name, Host(port), policy, lookup, observer)
     }
 
     /// Looks the same name up in another way, knowing what is known by now. Asks at once.
@@ -130,7 +120,7 @@ impl Resolving {
         let book = {
             let old = self.shared.book();
             Book {
-                answers: old.answers.clone().under(policy),
+                answers: old.answers.clone().carried_over(Host::answers(policy)),
                 published: old.published.clone(),
                 next_lookup: clock::now(),
                 server: old.server,
@@ -141,11 +131,43 @@ impl Resolving {
         };
         // The observer may be another one than that which was told.
         observer.changed(&book.published);
-        Self::go_on(self.shared.name.clone(), self.shared.port, lookup, Box::new(observer), book)
+        let question = Host(self.shared.question.0);
+        Self::go_on(self.shared.name.clone(), question, lookup, Box::new(observer), book)
+    }
+}
+
+impl<Q: Question> Resolving<Q> {
+    /// Begins to ask the question about `name`, at once and then as `policy` says, on the current Tokio runtime.
+    pub fn begin(
+        name: String,
+        question: Q,
+        policy: Arc<DnsPolicy>,
+        lookup: Arc<Lookup>,
+        observer: impl Observer<Q::Told>,
+    ) -> Self {
+        let book = Book {
+            answers: Q::answers(policy),
+            published: Update { addresses: Vec::new(), state: State::Waiting },
+            next_lookup: clock::now(),
+            server: None,
+            last_error: None,
+            failing: false,
+            lookups_ok: 0,
+            lookups_failed: 0,
+            advice: None,
+        };
+        Self::go_on(name, question, lookup, Box::new(observer), book)
     }
 
-    fn go_on(name: String, port: u16, lookup: Arc<Lookup>, observer: Box<dyn Observer>, book: Book) -> Self {
-        let shared = Arc::new(Shared { name, port, lookup, observer, hurry: Notify::new(), book: Mutex::new(book) });
+    fn go_on(
+        name: String,
+        question: Q,
+        lookup: Arc<Lookup>,
+        observer: Box<dyn Observer<Q::Told>>,
+        book: Book<Q>,
+    ) -> Self {
+        let shared =
+            Arc::new(Shared { name, question, lookup, observer, hurry: Notify::new(), book: Mutex::new(book) });
         let task = tasks::spawn(run(Arc::clone(&shared)));
         Self { shared, _task: task }
     }
@@ -157,13 +179,13 @@ impl Resolving {
     }
 
     /// What there is to tell of the name.
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> Status<Q::Told> {
         let now = clock::now();
         let book = self.shared.book();
-        let current = book.answers.addresses(now);
+        let current = book.answers.current(now);
         Status {
             name: self.shared.name.clone(),
-            addresses: self.shared.with_port(&current.addresses),
+            addresses: self.shared.told(&current.records),
             state: current.state,
             age_seconds: current
                 .since
@@ -181,7 +203,7 @@ impl Resolving {
 }
 
 /// The task: a round of questions, then rest until the next, for as long as the handle lives.
-async fn run(shared: Arc<Shared>) {
+async fn run<Q: Question>(shared: Arc<Shared<Q>>) {
     let mut advised = None;
     loop {
         let asked = clock::now();
@@ -198,20 +220,20 @@ async fn run(shared: Arc<Shared>) {
     }
 }
 
-impl Shared {
-    fn book(&self) -> MutexGuard<'_, Book> {
+impl<Q: Question> Shared<Q> {
+    fn book(&self) -> MutexGuard<'_, Book<Q>> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn with_port(&self, addresses: &[IpAddr]) -> Vec<SocketAddr> {
-        addresses.iter().map(|&address| SocketAddr::new(address, self.port)).collect()
+    fn told(&self, records: &[Q::Record]) -> Vec<Q::Told> {
+        records.iter().map(|record| self.question.tell(record)).collect()
     }
 
     /// Asks every question once, all at the same time. Addresses are told as they come; that there are none is
     /// told only when all questions are answered, because it depends on the other family what that means.
     async fn round(&self) {
         let questions = self.book().answers.questions();
-        let ask = |kind| async move { (kind, self.lookup.lookup(&self.name, kind).await) };
+        let ask = |kind| async move { (kind, Q::ask(&self.lookup, &self.name, kind).await) };
         let mut pending: FuturesUnordered<_> = questions.into_iter().map(ask).collect();
         let mut failures = Failures::new();
         while let Some((kind, result)) = self.watching(pending.next()).await {
@@ -227,7 +249,7 @@ impl Shared {
     }
 
     /// Takes in what one question brought.
-    fn record(&self, kind: Kind, result: Result<FamilyAnswer, LookupFailure>) {
+    fn record(&self, kind: Kind, result: Result<FamilyAnswer<Q::Record>, LookupFailure>) {
         self.observer.looked_up(result.as_ref().map_or_else(LookupFailure::label, |_| "ok"));
         let mut book = self.book();
         match &result {
@@ -260,8 +282,8 @@ impl Shared {
     fn publish(&self) {
         let (before, update) = {
             let mut book = self.book();
-            let current = book.answers.addresses(clock::now());
-            let update = Update { addresses: self.with_port(&current.addresses), state: current.state };
+            let current = book.answers.current(clock::now());
+            let update = Update { addresses: self.told(&current.records), state: current.state };
             if update == book.published {
                 return;
             }
@@ -303,7 +325,8 @@ impl Shared {
         let suspect = {
             let book = self.book();
             let addresses = book.published.addresses.len();
-            book.server.is_some_and(|server| swarm::may_be_virtual_ip(&self.name, server.ip(), addresses))
+            Q::MAY_BE_VIRTUAL
+                && book.server.is_some_and(|server| swarm::may_be_virtual_ip(&self.name, server.ip(), addresses))
         };
         if !suspect {
             return self.set_advice(None);
@@ -315,7 +338,7 @@ impl Shared {
         *advised = Some(now);
         match self.lookup.lookup(&swarm::tasks_name(&self.name), Kind::A).await {
             Ok(answer) => {
-                let tasks: HashSet<IpAddr> = answer.addresses.into_iter().collect();
+                let tasks: HashSet<IpAddr> = answer.records.into_iter().collect();
                 self.set_advice(swarm::advice(&self.name, tasks.len()));
             }
             Err(failure) if failure.is_failure() => {}
@@ -332,9 +355,9 @@ impl Shared {
     }
 }
 
-fn log_change(name: &str, before: &Update, after: &Update) {
-    let missing = |from: &Update, of: &Update| -> Vec<SocketAddr> {
-        from.addresses.iter().filter(|address| !of.addresses.contains(address)).copied().collect()
+fn log_change<T: Clone + PartialEq + std::fmt::Debug>(name: &str, before: &Update<T>, after: &Update<T>) {
+    let missing = |from: &Update<T>, of: &Update<T>| -> Vec<T> {
+        from.addresses.iter().filter(|address| !of.addresses.contains(address)).cloned().collect()
     };
     let (added, removed) = (missing(after, before), missing(before, after));
     match after.state {

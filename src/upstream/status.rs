@@ -9,8 +9,10 @@ use super::Upstream;
 use super::circuit;
 use super::eject::Phase;
 use super::endpoint::Endpoint;
+use super::following::Following;
 use super::health::Verdict;
 use super::resolve::Status as NameStatus;
+use super::services::ServiceStatus;
 use super::standing::Record;
 use crate::base::clock;
 use crate::telemetry::names;
@@ -37,6 +39,9 @@ pub struct UpstreamStatus {
     /// What its name last answered, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<NameStatus>,
+    /// What its service's records and their targets last answered, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub srv: Option<ServiceStatus>,
 }
 
 /// A circuit breaker at one moment.
@@ -79,6 +84,8 @@ pub struct AddressStatus {
     pub has_left: bool,
     /// Its share relative to the others.
     pub weight: u32,
+    /// Whether others come first: 0 is served before 1.
+    pub priority: u16,
     /// Requests that it is busy with.
     pub in_flight: usize,
     /// Requests that it was given.
@@ -142,7 +149,8 @@ impl AddressStatus {
             why,
             ejected_seconds: left_out.filter(|_| state == AddressState::Ejected).map(|left| left.as_secs_f64()),
             has_left: endpoint.is_retired(),
-            weight: endpoint.weight,
+            weight: endpoint.weight(),
+            priority: endpoint.priority(),
             in_flight: endpoint.in_flight(),
             requests: endpoint.requests(),
             failures: endpoint.standing().failures(),
@@ -187,6 +195,11 @@ impl Upstream {
     pub fn status(&self) -> UpstreamStatus {
         let leaving = self.draining().clone();
         let (current, now) = (self.endpoints.load(), clock::now());
+        let (dns, srv) = match self.following.load().as_deref() {
+            Some(Following::Host(resolving)) => (Some(resolving.status()), None),
+            Some(Following::Service(services)) => (None, Some(services.status())),
+            None => (None, None),
+        };
         let (requests, retries) = self.budget.recent(now);
         UpstreamStatus {
             name: self.name.to_string(),
@@ -194,13 +207,14 @@ impl Upstream {
             waiting: (self.policy.load().max_connections > 0).then(|| self.queue.len()),
             circuit: self.policy.load().circuit.is_some().then(|| self.breaker.phase().into()),
             recent: RetryStatus { requests, retries },
-            dns: self.resolving.load().as_ref().map(|resolving| resolving.status()),
+            dns,
+            srv,
         }
     }
 
     /// Why no client should be sent here yet, if so: nobody knows an address that could answer.
     pub fn waits_for(&self) -> Option<&'static str> {
-        if !self.source().has_spoken() {
+        if !self.source().has_spoken() && self.endpoints.load().is_empty() && !self.is_answered() {
             return Some("no DNS answer yet");
         }
         self.is_checking().then_some("no checked address yet")
@@ -235,9 +249,19 @@ impl UpstreamStatus {
         if let Some(circuit) = self.circuit {
             recorder.gauge(names::UPSTREAM_CIRCUIT_STATE, &[&self.name]).set(f64::from(circuit.state as u8));
         }
-        if let Some(age) = self.dns.as_ref().and_then(|dns| dns.age_seconds) {
+        if let Some(age) = self.answer_age() {
             recorder.gauge(names::DNS_ANSWER_AGE, &[&self.name]).set(age);
         }
+    }
+
+    /// The age of the oldest answer in use.
+    fn answer_age(&self) -> Option<f64> {
+        let own = self.dns.as_ref().and_then(|dns| dns.age_seconds);
+        let service = self.srv.iter().flat_map(|srv| {
+            let targets = srv.targets.iter().map(|target| target.age_seconds);
+            targets.chain([srv.age_seconds])
+        });
+        service.flatten().chain(own).max_by(f64::total_cmp)
     }
 
     /// Writes the samples of each address that has not left. One that has has no series any more; it may have come back

@@ -98,6 +98,9 @@ impl Ward<'_> {
             }
             was_out
         };
+        if was_out {
+            endpoint.warmth.restart(self.now);
+        }
         self.settle();
         was_out.then_some(Event::Returned(endpoint.address))
     }
@@ -147,7 +150,10 @@ impl Ward<'_> {
             record.verdict = Some(after);
             record.complaint = result.err();
             match is_well {
-                true if !was_well => Some(Event::Healthy(endpoint.address)),
+                true if !was_well => {
+                    endpoint.warmth.restart(self.now);
+                    Some(Event::Healthy(endpoint.address))
+                }
                 false if was_well || before == Verdict::Unchecked => {
                     Some(Event::Unhealthy(endpoint.address, record.complaint.clone().unwrap_or_default()))
                 }
@@ -160,6 +166,9 @@ impl Ward<'_> {
 
     /// Takes an address out of service, or back, because an operator says so.
     pub fn drain(&self, endpoint: &Arc<Endpoint>, drained: bool) {
+        if !drained {
+            endpoint.warmth.restart(self.now);
+        }
         endpoint.standing().record().drained = drained;
         self.settle();
     }
@@ -257,6 +266,7 @@ impl Ward<'_> {
     fn try_again(&self, endpoint: &Arc<Endpoint>, record: &mut Record) {
         let given = endpoint.requests();
         endpoint.standing().begin_trial(given, self.policy.failures);
+        endpoint.latency.forget();
         record.answered = given;
         record.silent = None;
     }

@@ -53,7 +53,7 @@ impl Upstream {
     /// any are; until then they get nothing.
     pub(super) fn renew(self: &Arc<Self>, old: &Endpoints, addresses: &[WeightedAddress]) -> Arc<Endpoints> {
         let turn = self.turn();
-        let new = Arc::new(old.updated(addresses, self.workers));
+        let new = Arc::new(old.updated(addresses, self.workers, clock::now()));
         if self.health().is_some() {
             let added = new.missing_in(old);
             added.iter().for_each(|endpoint| endpoint.standing().record().verdict = Some(Verdict::Unchecked));

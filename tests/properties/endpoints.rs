@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use tollgate::base::clock;
 use tollgate::upstream::answers::{Answers, FamilyAnswer, Kind, LookupFailure, State};
-use tollgate::upstream::balance::{Balancer, Endpoints};
+use tollgate::upstream::balance::{Balancer, Endpoints, Sessions, Wanted, Wish};
 use tollgate::upstream::eject::{Phase, Sign};
 use tollgate::upstream::endpoint::{Endpoint, Ticket};
 use tollgate::upstream::health::Verdict;
 use tollgate::upstream::metrics::Outcome;
-use tollgate::upstream::policy::{Balance, DnsPolicy, EjectPolicy, Family, HealthPolicy, WeightedAddress};
+use tollgate::upstream::policy::{
+    Balance, Discovery, DnsPolicy, EjectPolicy, Family, HashKey, HealthPolicy, UpstreamPolicy, WeightedAddress,
+};
 use tollgate::upstream::ward::Ward;
 
 /// Runs, each from a seed of its own.
@@ -58,6 +60,16 @@ fn ip(last: u8) -> IpAddr {
     Ipv4Addr::new(10, 0, 0, last).into()
 }
 
+fn balancer(rng: &mut Rng, now: Instant) -> Balancer {
+    let hash = Balance::Hash(HashKey::Ip);
+    let methods = [Balance::RoundRobin, Balance::Random, Balance::LeastRequest, Balance::PeakEwma, hash];
+    let balance = rng.choice(methods).unwrap();
+    let slow_start = Duration::from_secs(rng.u64(0..3) * 10);
+    let plain = UpstreamPolicy::new("walk", Discovery::Addresses(Vec::new()));
+    let policy = UpstreamPolicy { balance, slow_start, ..plain };
+    Balancer::new(&policy, &Sessions::new((now, Duration::ZERO)).unwrap())
+}
+
 impl World {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
@@ -68,13 +80,13 @@ impl World {
             max: Duration::from_secs(rng.u64(5..20)),
             max_share: *rng.choice(&[0.0, 0.1, 0.34, 0.5, 0.9, 1.0]).unwrap(),
         };
-        let balance = *rng.choice(&[Balance::RoundRobin, Balance::Random, Balance::LeastRequest]).unwrap();
+        let now = clock::now();
         Self {
             health: rng.bool().then(HealthPolicy::default),
-            now: clock::now(),
+            balancer: balancer(&mut rng, now),
+            now,
             answers: Answers::new(Arc::new(dns)),
             set: Endpoints::default(),
-            balancer: Balancer::new(balance),
             eject,
             tickets: Vec::new(),
             good: Vec::new(),
@@ -108,12 +120,12 @@ impl World {
             2 => Err(LookupFailure::Timeout),
             _ => {
                 let count = self.rng.usize(1..=usize::from(ADDRESSES));
-                let addresses = self.rng.choose_multiple(1..=ADDRESSES, count).into_iter().map(ip).collect();
-                Ok(FamilyAnswer { addresses, ttl: Duration::from_secs(600), server: None })
+                let records = self.rng.choose_multiple(1..=ADDRESSES, count).into_iter().map(ip).collect();
+                Ok(FamilyAnswer { records, ttl: Duration::from_secs(600), server: None })
             }
         };
         if let Ok(answer) = &result {
-            self.good.clone_from(&answer.addresses);
+            self.good.clone_from(&answer.records);
         }
         self.answers.record(self.now, Kind::A, result);
         self.renew();
@@ -121,13 +133,18 @@ impl World {
 
     /// Takes the addresses that the name has now.
     fn renew(&mut self) {
-        let current = self.answers.addresses(self.now);
+        let current = self.answers.current(self.now);
         if current.state == State::Waiting {
             return;
         }
-        let socket = |ip: IpAddr| WeightedAddress { address: SocketAddr::new(ip, 80), weight: 1 };
-        let list: Vec<_> = current.addresses.into_iter().map(socket).collect();
-        let new = self.set.updated(&list, 1);
+        let rng = &mut self.rng;
+        let socket = |ip: IpAddr| WeightedAddress {
+            address: SocketAddr::new(ip, 80),
+            weight: rng.u32(1..4),
+            priority: rng.u16(0..2),
+        };
+        let list: Vec<_> = current.records.into_iter().map(socket).collect();
+        let new = self.set.updated(&list, 1, self.now);
         if self.health.is_some() {
             for added in new.missing_in(&self.set) {
                 added.standing().record().verdict = Some(Verdict::Unchecked);
@@ -165,8 +182,14 @@ impl World {
         }
     }
 
+    fn pick(&mut self) -> Option<Ticket> {
+        let random = self.rng.u64(..);
+        let wish = if self.rng.bool() { Wish::Key(random) } else { Wish::Anywhere };
+        self.balancer.pick(&self.set, &Wanted { wish: &wish, tried: &[], now: self.now, random })
+    }
+
     fn send(&mut self) {
-        let Some(ticket) = self.balancer.pick(&self.set, &[], self.rng.u64(..)) else {
+        let Some(ticket) = self.pick() else {
             assert!(self.set.iter().all(|endpoint| endpoint.standing().record().is_closed()), "nobody was picked");
             return;
         };
@@ -217,6 +240,10 @@ impl World {
     /// From now on every address answers: before long, each has nothing against it.
     fn recover(&mut self) {
         self.tickets.clear();
+        // Who is only there for want of others is not tried while there are others.
+        let equal: Vec<_> = self.set.iter().map(|endpoint| WeightedAddress::new(endpoint.address)).collect();
+        self.set = self.set.updated(&equal, 1, self.now);
+        self.ward().settle();
         for endpoint in self.set.iter().cloned().collect::<Vec<_>>() {
             self.ward().drain(&endpoint, false);
             let Some(policy) = self.health.clone() else { continue };
@@ -227,7 +254,7 @@ impl World {
             self.now += Duration::from_millis(500);
             self.ward().look();
             for _ in 0..4 * usize::from(ADDRESSES) {
-                let Some(ticket) = self.balancer.pick(&self.set, &[], self.rng.u64(..)) else { break };
+                let Some(ticket) = self.pick() else { break };
                 self.hear(ticket.endpoint(), Outcome::Status(200), self.now);
             }
         }

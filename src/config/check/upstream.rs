@@ -1,26 +1,29 @@
-//! `[upstreams.*]`: each has exactly one source of addresses, and no address twice.
+//! `[upstreams.*]`: each has exactly one source of addresses, no address twice, and one way to balance.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::health;
+use super::{Context, balance, health};
 use crate::config::file::{AddressSettings, ConfigFile, RetrySettings, UpstreamSettings};
 use crate::config::findings::Findings;
 use crate::config::key::KeyPath;
 use crate::config::text::{Fault, Text};
-use crate::upstream::policy::{Allowance, CircuitPolicy, Discovery, RetryPolicy, UpstreamPolicy, WeightedAddress};
+use crate::upstream::policy::{
+    Allowance, Balance, CircuitPolicy, Discovery, RetryPolicy, UpstreamPolicy, WeightedAddress,
+};
 
 /// The upstreams by name.
 pub(super) type Upstreams = BTreeMap<String, Arc<UpstreamPolicy>>;
 
 /// Checks the tables; one that cannot be used is left out.
-pub(super) fn upstreams(file: &ConfigFile, findings: &mut Findings) -> Upstreams {
+pub(super) fn upstreams(file: &ConfigFile, context: &Context, findings: &mut Findings) -> Upstreams {
     let mut checked = Upstreams::new();
     for (name, settings) in &file.upstreams {
         let path = KeyPath::dotted("upstreams").key(name);
         circuit(settings, &path, findings);
+        let balance = balance::balance(&settings.balance, &path.key("balance"), context, findings);
         if let Some(discovery) = discovery(settings, &path, findings) {
-            let mut policy = policy(name, discovery, settings);
+            let mut policy = policy(name, discovery, balance, settings);
             policy.eject = health::eject(&settings.eject, &path.key("eject"), findings);
             policy.health = settings.health.as_ref().map(health::health);
             checked.insert(name.clone(), Arc::new(policy));
@@ -30,23 +33,32 @@ pub(super) fn upstreams(file: &ConfigFile, findings: &mut Findings) -> Upstreams
 }
 
 fn discovery(settings: &UpstreamSettings, path: &KeyPath, findings: &mut Findings) -> Option<Discovery> {
-    let (dns, addresses) = (path.key("dns"), path.key("addresses"));
-    match (&settings.dns, &settings.addresses) {
-        (Some(_), Some(_)) => {
-            let fault = Fault::new("an upstream has `dns` or `addresses`, not both").hint("leave one of them out");
-            findings.clash(&addresses, fault, &dns, "the other one");
-            None
-        }
-        (Some(target), None) => Some(Discovery::Dns { name: target.0.name.clone(), port: target.0.port }),
-        (None, Some(list)) => Some(Discovery::Addresses(weighted(list, &addresses, findings))),
-        (None, None) => {
-            if !findings.is_broken(&dns) && !findings.is_broken(&addresses) {
-                let fault = Fault::new("the upstream has no addresses");
-                findings.value(path, fault.hint("add `dns = \"name:port\"` or `addresses = [\"ip:port\"]`"));
-            }
-            None
-        }
+    let written =
+        [("dns", settings.dns.is_some()), ("srv", settings.srv.is_some()), ("addresses", settings.addresses.is_some())];
+    let mut sources = written.iter().filter(|(_, written)| *written).map(|(key, _)| *key);
+    if let (Some(first), Some(second)) = (sources.next(), sources.next()) {
+        let fault = Fault::new(format!("an upstream has `{first}` or `{second}`, not both"));
+        let other = path.key(first);
+        findings.clash(&path.key(second), fault.hint("leave one of them out"), &other, "the other one");
+        return None;
     }
+    if let Some(target) = &settings.dns {
+        return Some(Discovery::Dns { name: target.0.name.clone(), port: target.0.port });
+    }
+    if let Some(service) = &settings.srv {
+        return Some(Discovery::Services { name: service.0.0.clone() });
+    }
+    if let Some(list) = &settings.addresses {
+        return Some(Discovery::Addresses(weighted(list, &path.key("addresses"), findings)));
+    }
+    if !written.iter().any(|(key, _)| findings.is_broken(&path.key(key))) {
+        let fault = Fault::new("the upstream has no addresses");
+        findings.value(
+            path,
+            fault.hint("add `dns = \"name:port\"`, `srv = \"_http._tcp.name\"` or `addresses = [\"ip:port\"]`"),
+        );
+    }
+    None
 }
 
 /// A share is above 0, or the first try would open the circuit, whatever came of it.
@@ -71,14 +83,15 @@ fn weighted(list: &[AddressSettings], path: &KeyPath, findings: &mut Findings) -
             let fault = Fault::new(format!("`{address}` is listed twice")).hint("give it a `weight` to send it more");
             findings.clash(&path.index(at), fault, &path.index(first), "listed here already");
         }
-        checked.push(WeightedAddress { address, weight });
+        checked.push(WeightedAddress { address, weight, priority: 0 });
     }
     checked
 }
 
-fn policy(name: &str, discovery: Discovery, settings: &UpstreamSettings) -> UpstreamPolicy {
+fn policy(name: &str, discovery: Discovery, balance: Balance, settings: &UpstreamSettings) -> UpstreamPolicy {
     UpstreamPolicy {
-        balance: settings.balance.0,
+        balance,
+        slow_start: settings.slow_start.0,
         connect_timeout: settings.connect_timeout.0,
         response_timeout: settings.response_timeout.0,
         idle_timeout: settings.idle_timeout.0,

@@ -6,23 +6,31 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::BalanceSettings;
 use super::health::{EjectSettings, HealthSettings};
-use crate::config::text::{DnsTarget, Text};
-use crate::upstream::policy::{Balance, CircuitPolicy, Condition, Discovery, HostHeader, UpstreamPolicy};
+use crate::config::text::{DnsTarget, ServiceName, Text};
+use crate::upstream::policy::{CircuitPolicy, Condition, Discovery, HostHeader, UpstreamPolicy};
 
 /// Where requests go, and how they are balanced over the addresses there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamSettings {
-    /// "name:port": every address that the name has right now. This or addresses.
+    /// "name:port": every address that the name has right now. This, srv or addresses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<Text<DnsTarget>>,
-    /// A fixed list: "ip:port", or { address = "ip:port", weight = 2 }. This or dns.
+    /// "_http._tcp.name": every address of the service's targets, with the ports, priorities and weights of its SRV
+    /// records. This, dns or addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub srv: Option<Text<ServiceName>>,
+    /// A fixed list: "ip:port", or { address = "ip:port", weight = 2 }. This, dns or srv.
     #[schemars(length(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub addresses: Option<Vec<AddressSettings>>,
-    /// How a request's address is chosen: "round_robin", "least_request" or "random".
-    pub balance: Text<Balance>,
+    /// How a request's address is chosen: "round_robin", "least_request", "peak_ewma", "random", { hash = "ip" } or
+    /// { sticky = {} }.
+    pub balance: BalanceSettings,
+    /// How long the share of a new or returned address takes to grow to its full size; not for hash and sticky.
+    pub slow_start: Text<Duration>,
     /// Time to establish a connection.
     #[schemars(extend("x-minimum" = "1ms"))]
     pub connect_timeout: Text<Duration>,

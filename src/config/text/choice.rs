@@ -1,8 +1,28 @@
-//! Values that are one word out of a few.
+//! Values that are one word out of a few, or that begin with one.
+
+use http::HeaderName;
 
 use super::{Fault, Syntax, did_you_mean};
+use crate::base::cookies;
 use crate::config::{EncodedSlashes, LogFormat, LogLevel};
-use crate::upstream::policy::{Balance, Family};
+use crate::upstream::policy::{Family, HashKey};
+
+/// The ways to balance that need nothing but their name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BalanceWord {
+    /// In turn.
+    RoundRobin,
+    /// The less busy of two.
+    LeastRequest,
+    /// The quicker of two.
+    PeakEwma,
+    /// At random.
+    Random,
+}
+
+/// The name of a cookie (RFC 6265 §4.1.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CookieName(pub String);
 
 macro_rules! choices {
     ($($type:ty as $format:literal { $($word:literal => $value:path),+ $(,)? })+) => {$(
@@ -44,14 +64,69 @@ choices! {
         "v4" => Self::V4,
         "v6" => Self::V6,
     }
-    Balance as "balance" {
+    BalanceWord as "balance" {
         "round_robin" => Self::RoundRobin,
         "least_request" => Self::LeastRequest,
+        "peak_ewma" => Self::PeakEwma,
         "random" => Self::Random,
     }
     EncodedSlashes as "encoded-slashes" {
         "reject" => Self::Reject,
         "allow" => Self::Allow,
+    }
+}
+
+impl Syntax for HashKey {
+    const FORMAT: &'static str = "hash-key";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        const KINDS: [&str; 5] = ["ip", "path", "header", "cookie", "query"];
+        let (kind, name) = text.split_once(':').map_or((text, None), |(kind, name)| (kind, Some(name)));
+        match (kind, name) {
+            ("ip", None) => Ok(Self::Ip),
+            ("path", None) => Ok(Self::Path),
+            ("header", Some(name)) => HeaderName::parse(name).map(Self::Header),
+            ("cookie", Some(name)) => CookieName::parse(name).map(|name| Self::Cookie(name.0)),
+            ("query", Some(name)) if !name.is_empty() && !name.contains(['=', '&', '#', ' ']) => {
+                Ok(Self::Query(name.to_owned()))
+            }
+            ("query", Some(name)) => Err(Fault::new(format!("`{name}` is not the name of a parameter"))),
+            ("header" | "cookie" | "query", None) => {
+                Err(Fault::new(format!("`{text}` of which name?")).hint(format!("write it like `{kind}:user`")))
+            }
+            ("ip" | "path", Some(_)) => {
+                Err(Fault::new(format!("`{kind}` takes no name")).hint(format!("write `{kind}`")))
+            }
+            _ => Err(Fault::new(format!("`{text}` is no part of a request to choose an address by"))
+                .hint("there are `ip`, `path`, `header:NAME`, `cookie:NAME` and `query:NAME`")
+                .maybe_hint(did_you_mean(kind, KINDS))),
+        }
+    }
+
+    fn print(&self) -> String {
+        match self {
+            Self::Ip => "ip".to_owned(),
+            Self::Path => "path".to_owned(),
+            Self::Header(name) => format!("header:{name}"),
+            Self::Cookie(name) => format!("cookie:{name}"),
+            Self::Query(name) => format!("query:{name}"),
+        }
+    }
+}
+
+impl Syntax for CookieName {
+    const FORMAT: &'static str = "cookie-name";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        match cookies::is_name(text) {
+            true => Ok(Self(text.to_owned())),
+            false => Err(Fault::new(format!("`{}` is not the name of a cookie", text.escape_debug()))
+                .hint("names have letters, digits, `-`, `_` and `.`")),
+        }
+    }
+
+    fn print(&self) -> String {
+        self.0.clone()
     }
 }
 

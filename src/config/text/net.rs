@@ -28,6 +28,10 @@ pub struct DnsTarget {
     pub port: u16,
 }
 
+/// The name of a service, which has the ports of its targets: `_http._tcp.orders` (RFC 2782).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceName(pub String);
+
 const OFF: &str = "off";
 /// Bytes in the path of a Unix socket (`sun_path` without its final zero), less what a name beside it needs.
 const LONGEST_PATH: usize = 107 - ".new".len();
@@ -140,6 +144,27 @@ impl Syntax for DnsTarget {
 
     fn print(&self) -> String {
         format!("{}:{}", self.name, self.port)
+    }
+}
+
+impl Syntax for ServiceName {
+    const FORMAT: &'static str = "service-name";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        if let Some((name, port)) = text.rsplit_once(':') {
+            return Err(Fault::new(format!("`{text}` has a port: a service's own records say its ports")).hint(
+                match parse_port(port) {
+                    Ok(_) => format!("write `{name}`, or `dns = \"{text}\"` for the addresses of a name"),
+                    Err(_) => "write it like `_http._tcp.orders`".to_owned(),
+                },
+            ));
+        }
+        check_dns_name(text)?;
+        Ok(Self(text.to_owned()))
+    }
+
+    fn print(&self) -> String {
+        self.0.clone()
     }
 }
 

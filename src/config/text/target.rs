@@ -54,9 +54,7 @@ impl Authority {
     /// Where its addresses come from.
     pub fn discovery(&self) -> Discovery {
         match &self.host {
-            Host::Ip(ip) => {
-                Discovery::Addresses(vec![WeightedAddress { address: SocketAddr::new(*ip, self.port), weight: 1 }])
-            }
+            Host::Ip(ip) => Discovery::Addresses(vec![WeightedAddress::new(SocketAddr::new(*ip, self.port))]),
             Host::Name(name) => Discovery::Dns { name: name.clone(), port: self.port },
         }
     }

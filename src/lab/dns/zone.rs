@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use hickory_proto::op::{Edns, Message, Query, ResponseCode};
-use hickory_proto::rr::rdata::CNAME;
+use hickory_proto::rr::rdata::{CNAME, SRV};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 /// The most that fits into a UDP reply to a client without EDNS (RFC 1035, section 2.3.4).
@@ -69,10 +69,26 @@ pub(super) struct Zone {
 struct Entry {
     /// None: the name does not exist.
     addresses: Option<Vec<IpAddr>>,
+    /// None: likewise, unless there are addresses.
+    services: Option<Vec<Service>>,
     /// In seconds.
     ttl: u32,
     a: Script,
     aaaa: Script,
+    srv: Script,
+}
+
+/// Where a service is (RFC 2782).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// The lowest comes first.
+    pub priority: u16,
+    /// The share beside others of the same priority.
+    pub weight: u16,
+    /// The port of the target's addresses.
+    pub port: u16,
+    /// The name that has the addresses.
+    pub target: String,
 }
 
 /// One type of question about one name.
@@ -89,8 +105,15 @@ impl Zone {
         entry.ttl = ttl;
     }
 
+    pub(super) fn set_services(&mut self, name: &str, services: Vec<Service>, ttl: u32) {
+        let entry = self.entry(name);
+        entry.services = Some(services);
+        entry.ttl = ttl;
+    }
+
     pub(super) fn remove(&mut self, name: &str) {
-        self.entry(name).addresses = None;
+        let entry = self.entry(name);
+        (entry.addresses, entry.services) = (None, None);
     }
 
     pub(super) fn behave(&mut self, name: &str, kind: RecordType, behaviour: Behaviour) {
@@ -167,11 +190,14 @@ impl Zone {
     /// Adds what is set for the name; the `turn` says which record comes first.
     fn fill(&mut self, reply: &mut Message, question: &Query, turn: u64) {
         let entry = self.entry(&question.name.to_ascii());
-        let Some(addresses) = &entry.addresses else {
+        if entry.addresses.is_none() && entry.services.is_none() {
             reply.metadata.response_code = ResponseCode::NXDomain;
             return;
+        }
+        let mut found = match question.query_type {
+            RecordType::SRV => services(&question.name, entry.services.as_deref().unwrap_or_default(), entry.ttl),
+            kind => records(&question.name, kind, entry.addresses.as_deref().unwrap_or_default(), entry.ttl),
         };
-        let mut found = records(&question.name, question.query_type, addresses, entry.ttl);
         let turn = turn.checked_rem(found.len() as u64).unwrap_or(0);
         found.rotate_left(usize::try_from(turn).unwrap_or(0));
         reply.add_answers(found);
@@ -204,6 +230,7 @@ impl Entry {
         match kind {
             RecordType::A => Some(&mut self.a),
             RecordType::AAAA => Some(&mut self.aaaa),
+            RecordType::SRV => Some(&mut self.srv),
             _ => None,
         }
     }
@@ -230,6 +257,14 @@ fn absolute(name: &str) -> Option<Name> {
 fn records(name: &Name, kind: RecordType, addresses: &[IpAddr], ttl: u32) -> Vec<Record> {
     let all = addresses.iter().map(|&address| Record::from_rdata(name.clone(), ttl, RData::from(address)));
     all.filter(|record| record.record_type() == kind).collect()
+}
+
+fn services(name: &Name, services: &[Service], ttl: u32) -> Vec<Record> {
+    let record = |service: &Service| {
+        let srv = SRV::new(service.priority, service.weight, service.port, absolute(&service.target)?);
+        Some(Record::from_rdata(name.clone(), ttl, RData::SRV(srv)))
+    };
+    services.iter().filter_map(record).collect()
 }
 
 /// The bytes of a reply; over UDP, one that is too long is cut to its question (RFC 2181, section 9).

@@ -27,7 +27,7 @@ fn v6(last: u16) -> IpAddr {
 }
 
 fn good(addresses: impl Into<Vec<IpAddr>>, ttl: u64) -> Result<FamilyAnswer, LookupFailure> {
-    Ok(FamilyAnswer { addresses: addresses.into(), ttl: Duration::from_secs(ttl), server: None })
+    Ok(FamilyAnswer { records: addresses.into(), ttl: Duration::from_secs(ttl), server: None })
 }
 
 fn failed() -> Result<FamilyAnswer, LookupFailure> {
@@ -37,12 +37,12 @@ fn failed() -> Result<FamilyAnswer, LookupFailure> {
 #[test]
 fn waits_until_a_family_has_addresses() {
     let (t, mut answers) = (start(), both());
-    assert_eq!(answers.addresses(t).state, State::Waiting);
+    assert_eq!(answers.current(t).state, State::Waiting);
     answers.record(t, Kind::A, failed());
     answers.record(t, Kind::Aaaa, Err(LookupFailure::Empty));
-    assert_eq!(answers.addresses(t).state, State::Waiting, "a failure is no answer");
+    assert_eq!(answers.current(t).state, State::Waiting, "a failure is no answer");
     answers.record(t, Kind::A, good([v4(1)], 600));
-    assert_eq!(answers.addresses(t).state, State::Fresh);
+    assert_eq!(answers.current(t).state, State::Fresh);
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn is_empty_once_every_family_said_none() {
     let (t, mut answers) = (start(), both());
     answers.record(t, Kind::A, Err(LookupFailure::NxDomain));
     answers.record(t, Kind::Aaaa, Err(LookupFailure::NxDomain));
-    assert_eq!(answers.addresses(t).state, State::Empty);
+    assert_eq!(answers.current(t).state, State::Empty);
 }
 
 #[test]
@@ -60,14 +60,14 @@ fn merges_sorts_and_drops_doubles_and_the_unusable() {
     answers.record(t, Kind::A, good([vec![v4(2), v4(1), v4(2)], odd.to_vec()].concat(), 600));
     let odd = ["::", "ff02::1", "fe80::1"].map(|text| text.parse().unwrap());
     answers.record(t, Kind::Aaaa, good([vec![v6(1)], odd.to_vec()].concat(), 600));
-    assert_eq!(answers.addresses(t).addresses, [v4(1), v4(2), v4(3), v6(1)]);
+    assert_eq!(answers.current(t).records, [v4(1), v4(2), v4(3), v6(1)]);
 }
 
 #[test]
 fn an_answer_of_unusable_addresses_is_an_empty_one() {
     let (t, mut answers) = (start(), of(Family::V4));
     answers.record(t, Kind::A, good([IpAddr::V4(Ipv4Addr::UNSPECIFIED)], 600));
-    assert_eq!(answers.addresses(t).state, State::Empty);
+    assert_eq!(answers.current(t).state, State::Empty);
 }
 
 #[test]
@@ -75,11 +75,11 @@ fn a_thousand_addresses_are_capped_to_the_same_ones_in_any_order() {
     let (t, mut answers) = (start(), of(Family::V4));
     let mut many: Vec<IpAddr> = (0..1000_u32).map(|n| IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + n))).collect();
     answers.record(t, Kind::A, good(many.clone(), 600));
-    let first = answers.addresses(t).addresses;
+    let first = answers.current(t).records;
     assert_eq!(first.len(), MAX_ADDRESSES);
     many.rotate_left(500);
     answers.record(t, Kind::A, good(many, 600));
-    assert_eq!(answers.addresses(t).addresses, first);
+    assert_eq!(answers.current(t).records, first);
 }
 
 #[test]
@@ -88,10 +88,10 @@ fn failures_keep_the_last_answer_up_to_max_stale() {
     answers.record(t, Kind::A, good([v4(1)], 600));
     answers.record(t + SECOND, Kind::A, failed());
     let end = t + Duration::from_secs(3600);
-    let before = answers.addresses(end - Duration::from_nanos(1));
-    assert_eq!((before.state, before.addresses), (State::Stale, vec![v4(1)]));
+    let before = answers.current(end - Duration::from_nanos(1));
+    assert_eq!((before.state, before.records), (State::Stale, vec![v4(1)]));
     assert_eq!(answers.next_change(t + SECOND), Some(end));
-    assert_eq!(answers.addresses(end).state, State::Empty);
+    assert_eq!(answers.current(end).state, State::Empty);
     assert_eq!(answers.next_change(end), None);
 }
 
@@ -105,10 +105,10 @@ fn a_name_that_is_gone_is_held_for_exactly_hold_empty() {
         answers.record(t + SECOND * 9, Kind::A, failed());
         let end = t + SECOND * 31;
         assert_eq!(answers.next_change(t + SECOND * 9), Some(end), "counted from the first one");
-        assert_eq!(answers.addresses(end - Duration::from_nanos(1)).state, State::Holding);
-        assert!(answers.addresses(end).addresses.is_empty());
+        assert_eq!(answers.current(end - Duration::from_nanos(1)).state, State::Holding);
+        assert!(answers.current(end).records.is_empty());
         answers.record(end, Kind::A, good([v4(2)], 600));
-        assert_eq!(answers.addresses(end).addresses, [v4(2)]);
+        assert_eq!(answers.current(end).records, [v4(2)]);
     }
 }
 
@@ -119,8 +119,8 @@ fn a_family_that_fails_keeps_its_own_addresses_only() {
     answers.record(t, Kind::Aaaa, good([v6(1)], 600));
     answers.record(t + SECOND, Kind::A, good([v4(2)], 600));
     answers.record(t + SECOND, Kind::Aaaa, failed());
-    let current = answers.addresses(t + SECOND);
-    assert_eq!((current.state, current.addresses), (State::Stale, vec![v4(2), v6(1)]));
+    let current = answers.current(t + SECOND);
+    assert_eq!((current.state, current.records), (State::Stale, vec![v4(2), v6(1)]));
     assert_eq!(current.since, Some(t));
 }
 
@@ -130,10 +130,10 @@ fn a_family_that_is_gone_leaves_at_once_while_the_other_stays() {
     answers.record(t, Kind::A, good([v4(1)], 600));
     answers.record(t, Kind::Aaaa, good([v6(1)], 600));
     answers.record(t + SECOND, Kind::Aaaa, Err(LookupFailure::Empty));
-    let current = answers.addresses(t + SECOND);
-    assert_eq!((current.state, current.addresses), (State::Fresh, vec![v4(1)]));
+    let current = answers.current(t + SECOND);
+    assert_eq!((current.state, current.records), (State::Fresh, vec![v4(1)]));
     answers.record(t + SECOND, Kind::A, Err(LookupFailure::Empty));
-    assert_eq!(answers.addresses(t + SECOND).addresses, [v4(1), v6(1)], "both went in one round: both are held");
+    assert_eq!(answers.current(t + SECOND).records, [v4(1), v6(1)], "both went in one round: both are held");
 }
 
 #[test]
@@ -265,11 +265,11 @@ fn check(answers: &Answers, seen: &[Seen; 2], now: Instant, policy: &DnsPolicy, 
         all
     };
     let (live, held) = (serving(false), serving(true));
-    let current = answers.addresses(now);
+    let current = answers.current(now);
     match current.state {
-        State::Fresh | State::Stale => assert_eq!(current.addresses, live),
-        State::Holding => assert_eq!((current.addresses, live), (held, vec![])),
-        State::Waiting | State::Empty => assert_eq!((current.addresses, held), (vec![], vec![])),
+        State::Fresh | State::Stale => assert_eq!(current.records, live),
+        State::Holding => assert_eq!((current.records, live), (held, vec![])),
+        State::Waiting | State::Empty => assert_eq!((current.records, held), (vec![], vec![])),
     }
     let heard = seen.iter().any(|seen| seen.good.is_some()) || seen.iter().all(|seen| seen.gone.is_some());
     assert_eq!(current.state == State::Waiting, !heard);
@@ -277,6 +277,6 @@ fn check(answers: &Answers, seen: &[Seen; 2], now: Instant, policy: &DnsPolicy, 
     assert!(pause >= if answers.failing() { FIRST_BACKOFF.mul_f64(0.9) } else { policy.min_refresh });
     assert!(pause <= policy.refresh);
     if let Some(change) = answers.next_change(now) {
-        assert_eq!(answers.addresses(change - Duration::from_nanos(1)), answers.addresses(now));
+        assert_eq!(answers.current(change - Duration::from_nanos(1)), answers.current(now));
     }
 }

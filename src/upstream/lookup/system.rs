@@ -2,7 +2,7 @@
 //! file itself.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts, ServerOrderingStrategy,
@@ -12,6 +12,8 @@ use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::system_conf::parse_resolv_conf;
 use hickory_resolver::{Hosts, Resolver, TokioResolver};
+
+use super::silence::Silence;
 
 /// Whom to ask when no server is known: the one on the local machine (resolv.conf(5), `nameserver`).
 const DEFAULT_RESOLV_CONF: &str = "\nnameserver 127.0.0.1\n";
@@ -38,6 +40,7 @@ pub(super) struct System {
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     pub(super) resolver: TokioResolver,
+    pub(super) silence: Silence,
 }
 
 impl System {
@@ -65,6 +68,12 @@ impl System {
             Some(found.answers().iter().filter_map(|record| record.data.ip_addr()).collect::<Vec<_>>())
         });
         Some(records.flatten().collect()).filter(|addresses: &Vec<IpAddr>| !addresses.is_empty())
+    }
+
+    /// The servers as configured, but those last that have been silent.
+    pub(super) fn in_order(&self, now: Instant) -> impl Iterator<Item = &Server> {
+        let silent = |wanted| self.servers.iter().filter(move |server| server.silence.is_long(now) == wanted);
+        silent(false).chain(silent(true))
     }
 
     /// The full names that `name` may stand for, in order (resolv.conf(5), `search` and `ndots`).
@@ -106,7 +115,7 @@ impl Server {
         options.use_hosts_file = ResolveHosts::Never;
         options.preserve_intermediates = true;
         match builder.build() {
-            Ok(resolver) => Some(Self { address, resolver }),
+            Ok(resolver) => Some(Self { address, resolver, silence: Silence::default() }),
             Err(error) => {
                 tracing::error!(%address, %error, "no resolver for this name server");
                 None

@@ -1,9 +1,9 @@
 //! The rules of `ward`, one by one.
 
-use super::super::balance::Balancer;
+use super::super::balance::{Balancer, Sessions, Wanted, Wish};
 use super::super::endpoint::Ticket;
 use super::super::metrics::Outcome;
-use super::super::policy::{Balance, WeightedAddress};
+use super::super::policy::{Balance, Discovery, HashKey, UpstreamPolicy, WeightedAddress};
 use super::*;
 use crate::base::clock;
 
@@ -21,12 +21,13 @@ fn address(last: u8) -> SocketAddr {
 }
 
 fn list(count: u8) -> Vec<WeightedAddress> {
-    (1..=count).map(|last| WeightedAddress { address: address(last), weight: 1 }).collect()
+    (1..=count).map(|last| WeightedAddress::new(address(last))).collect()
 }
 
 impl Scene {
     fn of(count: u8) -> Self {
-        Self { set: Endpoints::default().updated(&list(count), 1), policy: EjectPolicy::default(), now: clock::now() }
+        let now = clock::now();
+        Self { set: Endpoints::default().updated(&list(count), 1, now), policy: EjectPolicy::default(), now }
     }
 
     fn ward(&self) -> Ward<'_> {
@@ -236,7 +237,7 @@ fn fewer_addresses_take_back_what_is_too_many() {
     scene.fail(0, Outcome::Connect);
     scene.fail(1, Outcome::Connect);
     assert_eq!(scene.open(), [2, 3]);
-    scene.set = scene.set.updated(&list(2), 1);
+    scene.set = scene.set.updated(&list(2), 1, scene.now);
     scene.ward().settle();
     assert_eq!(scene.open(), [0, 1], "neither is well");
     assert_eq!((0..2).filter(|&number| scene.at(number).standing().record().case.is_out()).count(), 1);
@@ -277,14 +278,54 @@ fn checks_decide_who_gets_requests() {
     assert_eq!(scene.open(), [0, 1]);
 }
 
+/// How often each address is picked, each time given back at once.
+fn counts(scene: &Scene, balance: Balance, wish: &Wish) -> Vec<u64> {
+    let policy = UpstreamPolicy { balance, ..UpstreamPolicy::new("u", Discovery::Addresses(Vec::new())) };
+    let balancer = Balancer::new(&policy, &Sessions::new((scene.now, Duration::ZERO)).unwrap());
+    let before: Vec<u64> = scene.set.iter().map(|endpoint| endpoint.requests()).collect();
+    for random in 0..300 {
+        balancer.pick(&scene.set, &Wanted { wish, tried: &[], now: scene.now, random }).unwrap();
+    }
+    scene.set.iter().zip(before).map(|(endpoint, before)| endpoint.requests() - before).collect()
+}
+
 #[test]
 fn turns_go_evenly_to_those_that_are_left() {
     let scene = Scene::of(4);
     scene.fail(0, Outcome::Connect);
-    let balancer = Balancer::new(Balance::RoundRobin);
-    for _ in 0..300 {
-        balancer.pick(&scene.set, &[], 0).unwrap();
+    assert_eq!(counts(&scene, Balance::RoundRobin, &Wish::Anywhere), [0, 100, 100, 100]);
+    for method in [Balance::Random, Balance::LeastRequest, Balance::PeakEwma] {
+        let counts = counts(&scene, method, &Wish::Anywhere);
+        assert!(counts[0] == 0 && counts[1..].iter().all(|&count| count > 50), "{counts:?}");
     }
-    let requests: Vec<u64> = scene.set.iter().map(|endpoint| endpoint.requests()).collect();
-    assert_eq!(requests, [0, 100, 100, 100]);
+    let ip = Balance::Hash(HashKey::Ip);
+    for key in 0..20 {
+        assert_eq!(counts(&scene, ip.clone(), &Wish::Key(key))[0], 0);
+    }
+}
+
+#[test]
+fn a_worse_priority_serves_while_no_better_one_may() {
+    let mut scene = Scene::of(0);
+    let ranked = |last, priority| WeightedAddress { priority, ..WeightedAddress::new(address(last)) };
+    let ranked = [ranked(1, 1), ranked(2, 2), ranked(3, 2)];
+    scene.set = Endpoints::default().updated(&ranked, 1, scene.now);
+    assert_eq!(counts(&scene, Balance::RoundRobin, &Wish::Anywhere), [300, 0, 0]);
+    scene.fail(0, Outcome::Connect);
+    assert_eq!(counts(&scene, Balance::RoundRobin, &Wish::Anywhere), [0, 150, 150]);
+}
+
+#[test]
+fn who_comes_back_begins_anew() {
+    let mut scene = Scene::of(3);
+    scene.now += 60 * SECOND;
+    let slow = Outcome::Status(200);
+    scene.at(0).latency.tried(slow, Some(9 * SECOND), scene.now);
+    scene.fail(0, Outcome::Connect);
+    scene.pass(5 * SECOND);
+    assert!(scene.at(0).latency.expected(scene.now) < f64::EPSILON, "nothing is held against the trial");
+    let _trial = Ticket::take(scene.at(0));
+    assert_eq!(scene.at(0).warmth.age(scene.now), 65 * SECOND);
+    assert_eq!(scene.hear(0, Outcome::Status(200)), Some(Event::Returned(address(1))));
+    assert_eq!(scene.at(0).warmth.age(scene.now), Duration::ZERO, "its share grows again");
 }

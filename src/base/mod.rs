@@ -8,6 +8,7 @@ pub mod clock;
 pub mod debt;
 pub mod exchange;
 pub mod headers;
+pub mod identity;
 pub mod path;
 pub mod reject;
 pub mod request;

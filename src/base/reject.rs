@@ -22,6 +22,16 @@ pub enum Reason {
     BodyTooLarge,
     /// A body that came too slowly.
     BodyTimeout,
+    /// No token where one is asked for.
+    TokenMissing,
+    /// A token that is not taken.
+    TokenInvalid,
+    /// A token whose time is over.
+    TokenExpired,
+    /// A valid token that does not allow this.
+    InsufficientScope,
+    /// No keys to verify tokens with.
+    KeysUnavailable,
     /// A cap on connections or requests in flight is reached.
     Overloaded,
     /// Too many requests to the upstream have failed.
@@ -55,13 +65,18 @@ pub struct Facts {
 
 impl Reason {
     /// Every reason there is.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 20] = [
         Self::NoRoute,
         Self::MethodNotAllowed,
         Self::BadRequest,
         Self::HeaderTooLarge,
         Self::BodyTooLarge,
         Self::BodyTimeout,
+        Self::TokenMissing,
+        Self::TokenInvalid,
+        Self::TokenExpired,
+        Self::InsufficientScope,
+        Self::KeysUnavailable,
         Self::Overloaded,
         Self::CircuitOpen,
         Self::NoEndpoints,
@@ -84,6 +99,11 @@ impl Reason {
             }
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "Request body too large"),
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body_timeout", "Request body too slow"),
+            Self::TokenMissing => (StatusCode::UNAUTHORIZED, "token_missing", "No token"),
+            Self::TokenInvalid => (StatusCode::UNAUTHORIZED, "token_invalid", "Invalid token"),
+            Self::TokenExpired => (StatusCode::UNAUTHORIZED, "token_expired", "Expired token"),
+            Self::InsufficientScope => (StatusCode::FORBIDDEN, "insufficient_scope", "Not allowed"),
+            Self::KeysUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "keys_unavailable", "Keys unavailable"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
             Self::CircuitOpen => (StatusCode::SERVICE_UNAVAILABLE, "circuit_open", "Circuit open"),
             Self::NoEndpoints => (StatusCode::SERVICE_UNAVAILABLE, "no_endpoints", "No endpoints"),

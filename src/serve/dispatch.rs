@@ -170,6 +170,7 @@ mod tests {
             path_guard: None,
             in_flight: None,
             deadline: None,
+            auth: None,
             body_limit: None,
         };
         let failing = stack(&policies, service_fn(fail));

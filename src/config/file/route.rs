@@ -7,6 +7,7 @@ use http::{HeaderValue, Method};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::auth::RouteAuthSettings;
 use crate::base::units::Size;
 use crate::config::text::{ExactPath, Label, Prefix, Rewrite, Target, Text};
 use crate::config::{EncodedSlashes, HostMatch, RouteConfig};
@@ -46,7 +47,7 @@ pub struct RouteSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rewrite: Option<Text<Rewrite>>,
     /// What escaped slashes, backslashes and double escapes in the path mean: "reject" or "allow". Default: "reject"
-    /// with strip_prefix or rewrite, else "allow".
+    /// with strip_prefix or rewrite, and where any route of the host has auth, else "allow".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encoded_slashes: Option<Text<EncodedSlashes>>,
     /// One budget for all tries, to the response head. "0s" means none.
@@ -57,6 +58,10 @@ pub struct RouteSettings {
     /// Requests at a time; one more is answered 503. 0 means no limit.
     #[schemars(range(min = 0, max = 1_000_000))]
     pub max_in_flight: usize,
+    /// Who may pass: the name of an [auth.*] or a list of them, or a table of use (the names), scopes, claims, optional
+    /// and mode. Default: everybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<RouteAuthSettings>,
 }
 
 impl Default for RouteSettings {
@@ -76,6 +81,7 @@ impl Default for RouteSettings {
             timeout: Text(RouteConfig::TIMEOUT),
             max_body: None,
             max_in_flight: 0,
+            auth: None,
         }
     }
 }

@@ -125,6 +125,8 @@ impl From<&RouteConfig> for RouteSettings {
             encoded_slashes: Some(Text(route.encoded_slashes)),
             timeout: Text(route.timeout),
             max_body: Some(Text(Size(route.max_body))),
+            allow_ips: Text::list(&route.allow_ips),
+            deny_ips: Text::list(&route.deny_ips),
         }
     }
 }

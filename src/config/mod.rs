@@ -190,6 +190,10 @@ pub struct RouteConfig {
     pub timeout: Duration,
     /// Bytes in a request body; 0 means no limit.
     pub max_body: u64,
+    /// Clients that may use the route; empty means any.
+    pub allow_ips: Vec<IpNet>,
+    /// Clients that may not, allowed or not.
+    pub deny_ips: Vec<IpNet>,
 }
 
 impl RouteConfig {

@@ -6,6 +6,7 @@ pub mod access_log;
 pub mod body_limit;
 pub mod deadline;
 pub mod gate;
+pub mod ip_access;
 pub mod metrics;
 pub mod path_guard;
 pub mod request_id;
@@ -19,6 +20,7 @@ use access_log::AccessLog;
 use body_limit::BodyLimit;
 use deadline::Deadline;
 use gate::{GateLayer, Gated};
+use ip_access::IpAccess;
 use metrics::Metrics;
 use path_guard::PathGuard;
 use request_id::RequestId;
@@ -32,6 +34,8 @@ pub struct Policies {
     pub access_log: Option<Arc<AccessLog>>,
     /// Numbers about requests.
     pub metrics: Arc<Metrics>,
+    /// The addresses that may come in.
+    pub ip_access: Option<Arc<IpAccess>>,
     /// The paths that are refused.
     pub path_guard: Option<Arc<PathGuard>>,
     /// The budget of time.
@@ -41,8 +45,10 @@ pub struct Policies {
 }
 
 /// A route's layers around the service `S` that answers.
-pub type Stack<S> =
-    Gated<RequestId, Gated<AccessLog, Gated<Metrics, Gated<PathGuard, Gated<Deadline, Gated<BodyLimit, S>>>>>>;
+pub type Stack<S> = Gated<
+    RequestId,
+    Gated<AccessLog, Gated<Metrics, Gated<IpAccess, Gated<PathGuard, Gated<Deadline, Gated<BodyLimit, S>>>>>>,
+>;
 
 /// Puts a route's layers around `inner`, outermost first. Moving a line changes behaviour: read its reason first.
 pub fn stack<S>(policies: &Policies, inner: S) -> Stack<S>
@@ -53,6 +59,7 @@ where
         .layer(GateLayer(Some(policies.request_id.clone()))) // first: every line and every refusal names the id
         .layer(GateLayer(policies.access_log.clone())) // sees every outcome, also the refusals below
         .layer(GateLayer(Some(policies.metrics.clone()))) // likewise; behind the log only because the log needs no metrics
+        .layer(GateLayer(policies.ip_access.clone())) // before all that costs, and tells nothing else to who may not come in
         .layer(GateLayer(policies.path_guard.clone())) // before anything that decides by the path
         .layer(GateLayer(policies.deadline.clone())) // one budget for everything that waits below
         .layer(GateLayer(policies.body_limit.clone())) // before anything that reads or forwards a body

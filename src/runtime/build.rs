@@ -13,6 +13,7 @@ use crate::config::{Config, EncodedSlashes, HostMatch, PathMatch, RouteConfig};
 use crate::layers::access_log::{AccessLog, Lines};
 use crate::layers::body_limit::BodyLimit;
 use crate::layers::deadline::Deadline;
+use crate::layers::ip_access::IpAccess;
 use crate::layers::metrics::{Metrics, RouteMetrics};
 use crate::layers::path_guard::PathGuard;
 use crate::layers::request_id::RequestId;
@@ -99,6 +100,7 @@ fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Upstream>, tool
     };
     let rewrite = Rewrite { strip_prefix: prefix, template: config.rewrite.clone() };
     let policies = Policies {
+        ip_access: IpAccess::new(&config.allow_ips, &config.deny_ips).map(Arc::new),
         path_guard: (config.encoded_slashes == EncodedSlashes::Reject).then(|| Arc::new(PathGuard)),
         deadline: (!config.timeout.is_zero()).then(|| Arc::new(Deadline(config.timeout))),
         body_limit: (config.max_body > 0).then(|| Arc::new(BodyLimit(config.max_body))),
@@ -124,6 +126,7 @@ fn common_policies(name: &Arc<str>, tools: &Tools) -> Policies {
         request_id: tools.request_id.clone(),
         access_log: tools.lines.clone().map(|lines| Arc::new(AccessLog(lines))),
         metrics: Arc::new(Metrics(Arc::new(RouteMetrics::new(name, &tools.recorder)))),
+        ip_access: None,
         path_guard: None,
         deadline: None,
         body_limit: None,

@@ -13,6 +13,7 @@ mod headers;
 mod hostile;
 mod http2;
 mod interim;
+mod ip_access;
 mod keep_alive;
 mod leaving;
 mod limits;

@@ -60,6 +60,8 @@ fn route(settings: &RouteSettings, name: String, path: PathMatch, upstream: Stri
         encoded_slashes: settings.encoded_slashes.as_ref().map_or(default, |choice| choice.0),
         timeout: settings.timeout.0,
         max_body: settings.max_body.as_ref().map_or(max_body, |size| size.0.0),
+        allow_ips: distinct(&settings.allow_ips),
+        deny_ips: distinct(&settings.deny_ips),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,13 @@ pub struct RouteSettings {
     /// Bytes in a request body; 0 means no limit. Default: server.max_body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_body: Option<Text<Size>>,
+    /// Networks of the clients that may use the route, by the address that trusted proxies give or else the
+    /// connection's own. Empty means any. "0.0.0.0/0" is all of IPv4, "::/0" all of IPv6.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_ips: Vec<Text<IpNet>>,
+    /// Networks of the clients that may not, allow_ips or not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deny_ips: Vec<Text<IpNet>>,
 }
 
 impl Default for RouteSettings {
@@ -72,6 +80,8 @@ impl Default for RouteSettings {
             encoded_slashes: None,
             timeout: Text(RouteConfig::TIMEOUT),
             max_body: None,
+            allow_ips: Vec::new(),
+            deny_ips: Vec::new(),
         }
     }
 }

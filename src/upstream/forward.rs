@@ -183,7 +183,7 @@ impl Journey {
         let limit = Limit::new(&self.exchange, self.upstream.policy.response_timeout, began);
         let mut underway = Underway(Some((&self.upstream, ticket)));
         let sent = connection.send(&mut self.request, Interim::of(&self.exchange));
-        let sent = limit.wait(sent).await;
+        let sent = limit.wait(self.exchange.busy.client(), sent).await;
         underway.0 = None;
         drop(underway);
         match sent {

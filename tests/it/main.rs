@@ -22,6 +22,7 @@ mod outages;
 mod pages;
 mod paths;
 mod replacing;
+mod resting;
 mod routing;
 mod stopping;
 mod support;

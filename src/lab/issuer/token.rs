@@ -72,4 +72,17 @@ mod tests {
              LmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
         );
     }
+
+    /// RFC 8037 §A.4, with the key of §A.1 in PKCS #8.
+    #[test]
+    fn so_does_one_of_ed25519_whose_payload_is_no_json() {
+        let seed = URL_SAFE_NO_PAD.decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").unwrap();
+        let begin = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+        let key = Key::from_pem(&super::super::pem::write("PRIVATE KEY", &[&begin[..], &seed].concat())).unwrap();
+        assert_eq!(
+            signed_bytes(b"{\"alg\":\"EdDSA\"}", b"Example of Ed25519 signing", &key, Algorithm::EdDsa).unwrap(),
+            "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4\
+             iylGjg5BhVsPt9g7sVvpAr_MuM0KAg"
+        );
+    }
 }

@@ -62,6 +62,7 @@ impl Exit {
 macro_rules! commands {
     ($($name:ident($arguments:ty)),+ $(,)?) => {
         #[derive(Debug, Subcommand)]
+        #[allow(clippy::large_enum_variant, reason = "there is one, made once")]
         enum Command {
             $($name($arguments),)+
         }

@@ -143,6 +143,7 @@ mod tests {
             metrics: Arc::new(Metrics(Arc::new(RouteMetrics::new(&"r".into(), &recorder)))),
             path_guard: None,
             deadline: None,
+            auth: None,
             body_limit: None,
         };
         let failing = stack(&policies, service_fn(fail));

@@ -29,9 +29,12 @@ pub(super) fn routes(file: &ConfigFile, upstreams: &mut Upstreams, findings: &mu
             let name = written.unwrap_or_else(|| names.make(at, &path));
             let mut route = route(settings, name, path, upstream, file.server.max_body.0.0);
             route.headers = headers;
+            route.auth =
+                settings.auth.as_ref().map(|auth| super::auth::route(auth, &place.key("auth"), file, findings));
             checked.push((at, route));
         }
     }
+    guard_hosts_with_auth(file, &mut checked);
     report_identical(&checked, findings);
     checked.into_iter().map(|(_, route)| route).collect()
 }
@@ -60,6 +63,19 @@ fn route(settings: &RouteSettings, name: String, path: PathMatch, upstream: Stri
         encoded_slashes: settings.encoded_slashes.as_ref().map_or(default, |choice| choice.0),
         timeout: settings.timeout.0,
         max_body: settings.max_body.as_ref().map_or(max_body, |size| size.0.0),
+        auth: None,
+    }
+}
+
+/// Where a path decides who is asked, no path may have two spellings: not even on routes that ask nobody, or `/x%2Fadmin`
+/// would be a way around the auth of `/x/admin`.
+fn guard_hosts_with_auth(file: &ConfigFile, routes: &mut [(usize, RouteConfig)]) {
+    let asking: Vec<RouteConfig> =
+        routes.iter().filter(|(_, route)| route.auth.is_some()).map(|(_, route)| route.clone()).collect();
+    for (at, route) in routes {
+        if file.routes[*at].encoded_slashes.is_none() && asking.iter().any(|other| order::shares_host(route, other)) {
+            route.encoded_slashes = EncodedSlashes::Reject;
+        }
     }
 }
 

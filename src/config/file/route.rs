@@ -7,6 +7,7 @@ use http::{HeaderValue, Method};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::auth::RouteAuthSettings;
 use crate::base::units::Size;
 use crate::config::text::{ExactPath, Label, Prefix, Rewrite, Target, Text};
 use crate::config::{EncodedSlashes, HostMatch, RouteConfig};
@@ -46,7 +47,7 @@ pub struct RouteSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rewrite: Option<Text<Rewrite>>,
     /// What escaped slashes, backslashes and double escapes in the path mean: "reject" or "allow". Default: "reject"
-    /// with strip_prefix or rewrite, else "allow".
+    /// with strip_prefix or rewrite, and where any route of the host has auth, else "allow".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encoded_slashes: Option<Text<EncodedSlashes>>,
     /// One budget for all tries, to the response head. "0s" means none.
@@ -54,6 +55,10 @@ pub struct RouteSettings {
     /// Bytes in a request body; 0 means no limit. Default: server.max_body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_body: Option<Text<Size>>,
+    /// Who may pass: the name of an [auth.*] or a list of them, or a table of use (the names), scopes, claims, optional
+    /// and mode. Default: everybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<RouteAuthSettings>,
 }
 
 impl Default for RouteSettings {
@@ -72,6 +77,7 @@ impl Default for RouteSettings {
             encoded_slashes: None,
             timeout: Text(RouteConfig::TIMEOUT),
             max_body: None,
+            auth: None,
         }
     }
 }

@@ -236,7 +236,8 @@ fn tools(
         dns: Arc::new(config.dns.clone()),
         lookup: Arc::new(Lookup::from_policy(&config.dns)),
     };
-    Tools { recorder: recorder.clone(), lines, request_id: Arc::new(RequestId::new(seeds, anchor)), upstream }
+    let key_sets = Arc::default();
+    Tools { recorder: recorder.clone(), lines, key_sets, request_id: Arc::new(RequestId::new(seeds, anchor)), upstream }
 }
 
 fn limits(server: &ServerConfig) -> Limits {

@@ -98,6 +98,7 @@ fn service(backend: SocketAddr, control: &tokio::runtime::Runtime) -> Arc<Servic
     let log = AccessLog::start(1, Box::new(io::sink()), recorder.counter(names::ACCESS_LOG_DROPPED, &[])).unwrap();
     let tools = Tools {
         lines: Some(Arc::new(Lines::new(1, log))),
+        key_sets: Arc::default(),
         request_id: Arc::new(RequestId::new([1], (clock::now(), Duration::ZERO))),
         upstream: upstream::Tools {
             control: control.handle().clone(),

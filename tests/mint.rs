@@ -4,12 +4,16 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stderr, reason = "a test that is not run says so")]
 
+#[path = "mint/inspect.rs"]
+mod inspect;
 #[path = "mint/issuer.rs"]
 mod issuer;
 #[path = "mint/openssl.rs"]
 mod openssl;
 #[path = "mint/python.rs"]
 mod python;
+#[path = "mint/trial.rs"]
+mod trial;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -7,6 +7,7 @@ pub mod client;
 pub mod clock;
 pub mod exchange;
 pub mod headers;
+pub mod identity;
 pub mod path;
 pub mod reject;
 pub mod request;

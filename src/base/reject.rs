@@ -24,6 +24,16 @@ pub enum Reason {
     BodyTooLarge,
     /// A body that came too slowly.
     BodyTimeout,
+    /// No token where one is asked for.
+    TokenMissing,
+    /// A token that is not taken.
+    TokenInvalid,
+    /// A token whose time is over.
+    TokenExpired,
+    /// A valid token that does not allow this.
+    InsufficientScope,
+    /// No keys to verify tokens with.
+    KeysUnavailable,
     /// A cap on connections or requests in flight is reached.
     Overloaded,
     /// The upstream has no address to send to.
@@ -55,7 +65,7 @@ pub struct Facts {
 
 impl Reason {
     /// Every reason there is.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 20] = [
         Self::NoRoute,
         Self::MethodNotAllowed,
         Self::BadRequest,
@@ -63,6 +73,11 @@ impl Reason {
         Self::HeaderTooLarge,
         Self::BodyTooLarge,
         Self::BodyTimeout,
+        Self::TokenMissing,
+        Self::TokenInvalid,
+        Self::TokenExpired,
+        Self::InsufficientScope,
+        Self::KeysUnavailable,
         Self::Overloaded,
         Self::NoEndpoints,
         Self::UpstreamConnect,
@@ -85,6 +100,11 @@ impl Reason {
             }
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "Request body too large"),
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body_timeout", "Request body too slow"),
+            Self::TokenMissing => (StatusCode::UNAUTHORIZED, "token_missing", "No token"),
+            Self::TokenInvalid => (StatusCode::UNAUTHORIZED, "token_invalid", "Invalid token"),
+            Self::TokenExpired => (StatusCode::UNAUTHORIZED, "token_expired", "Expired token"),
+            Self::InsufficientScope => (StatusCode::FORBIDDEN, "insufficient_scope", "Not allowed"),
+            Self::KeysUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "keys_unavailable", "Keys unavailable"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
             Self::NoEndpoints => (StatusCode::SERVICE_UNAVAILABLE, "no_endpoints", "No endpoints"),
             Self::UpstreamConnect => (StatusCode::BAD_GATEWAY, "upstream_connect", "Upstream unreachable"),

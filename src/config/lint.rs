@@ -1,5 +1,7 @@
 //! What is allowed but probably not meant. Each rule has an id, which never changes its meaning.
 
+mod auth;
+
 use super::file::ConfigFile;
 use super::findings::Findings;
 use super::key::KeyPath;
@@ -15,6 +17,7 @@ pub(super) fn lint(config: &Config, file: &ConfigFile, findings: &mut Findings) 
     open_admin(config, findings);
     trust_in_everybody(config, findings);
     literal_secrets(file, findings);
+    auth::lint(config, file, findings);
 }
 
 /// `no-routes`: every request would be refused.

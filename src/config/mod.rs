@@ -24,6 +24,7 @@ use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
 use crate::base::secret::Secret;
+use crate::layers::auth::policy::{AuthPolicy, RouteAuth};
 use crate::upstream::policy::{DnsPolicy, UpstreamPolicy};
 
 /// A whole configuration that has no problem left.
@@ -37,6 +38,8 @@ pub struct Config {
     pub dns: DnsPolicy,
     /// `[log]`
     pub log: LogConfig,
+    /// `[auth.*]`, in name order.
+    pub auth: Vec<Arc<AuthPolicy>>,
     /// `[upstreams.*]` and the inline ones of the routes, in name order, each name once.
     pub upstreams: Vec<Arc<UpstreamPolicy>>,
     /// `[[routes]]`, in the order in which they were written.
@@ -194,6 +197,8 @@ pub struct RouteConfig {
     pub allow_ips: Vec<IpNet>,
     /// Clients that may not, allowed or not.
     pub deny_ips: Vec<IpNet>,
+    /// Who may pass; `None` means everybody.
+    pub auth: Option<RouteAuth>,
 }
 
 impl RouteConfig {

@@ -3,6 +3,7 @@
 //! [`stack`].
 
 pub mod access_log;
+pub mod auth;
 pub mod body_limit;
 pub mod deadline;
 pub mod gate;
@@ -17,6 +18,7 @@ use tower::{Service, ServiceBuilder};
 
 use crate::base::request::{Refused, Request, Response};
 use access_log::AccessLog;
+use auth::Auth;
 use body_limit::BodyLimit;
 use deadline::Deadline;
 use gate::{GateLayer, Gated};
@@ -40,6 +42,8 @@ pub struct Policies {
     pub path_guard: Option<Arc<PathGuard>>,
     /// The budget of time.
     pub deadline: Option<Arc<Deadline>>,
+    /// Who may pass.
+    pub auth: Option<Arc<Auth>>,
     /// The budget of bytes.
     pub body_limit: Option<Arc<BodyLimit>>,
 }
@@ -47,13 +51,16 @@ pub struct Policies {
 /// A route's layers around the service `S` that answers.
 pub type Stack<S> = Gated<
     RequestId,
-    Gated<AccessLog, Gated<Metrics, Gated<IpAccess, Gated<PathGuard, Gated<Deadline, Gated<BodyLimit, S>>>>>>,
+    Gated<
+        AccessLog,
+        Gated<Metrics, Gated<IpAccess, Gated<PathGuard, Gated<Deadline, Gated<Auth, Gated<BodyLimit, S>>>>>>,
+    >,
 >;
 
 /// Puts a route's layers around `inner`, outermost first. Moving a line changes behaviour: read its reason first.
 pub fn stack<S>(policies: &Policies, inner: S) -> Stack<S>
 where
-    S: Service<Request, Response = Response, Error = Refused>,
+    S: Service<Request, Response = Response, Error = Refused> + Clone,
 {
     ServiceBuilder::new()
         .layer(GateLayer(Some(policies.request_id.clone()))) // first: every line and every refusal names the id
@@ -62,6 +69,8 @@ where
         .layer(GateLayer(policies.ip_access.clone())) // before all that costs, and tells nothing else to who may not come in
         .layer(GateLayer(policies.path_guard.clone())) // before anything that decides by the path
         .layer(GateLayer(policies.deadline.clone())) // one budget for everything that waits below
+        // A CORS preflight has no credentials: what answers it belongs above this line.
+        .layer(GateLayer(policies.auth.clone())) // behind limits by address: signatures cost; before what asks who it is
         .layer(GateLayer(policies.body_limit.clone())) // before anything that reads or forwards a body
         .service(inner)
 }

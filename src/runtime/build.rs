@@ -7,10 +7,15 @@ use axum::Router;
 
 use super::mount::{Answerer, Mount, Route};
 use super::snapshot::Snapshot;
+use crate::base::identity::Reserved;
 use crate::base::path;
 use crate::config::order::{Entry, covers_host, entries};
 use crate::config::{Config, EncodedSlashes, HostMatch, PathMatch, RouteConfig};
 use crate::layers::access_log::{AccessLog, Lines};
+use crate::layers::auth::Auth;
+use crate::layers::auth::keyset::KeySets;
+use crate::layers::auth::policy::Method;
+use crate::layers::auth::provider::{self, Provider};
 use crate::layers::body_limit::BodyLimit;
 use crate::layers::deadline::Deadline;
 use crate::layers::ip_access::IpAccess;
@@ -35,8 +40,16 @@ pub struct Tools {
     pub lines: Option<Arc<Lines>>,
     /// Where ids come from.
     pub request_id: Arc<RequestId>,
+    /// Keys that verify tokens, kept over reloads.
+    pub key_sets: Arc<KeySets>,
     /// What upstreams need.
     pub upstream: upstream::Tools,
+}
+
+/// Those who can vouch for a client, by name, and what only they may say.
+struct Vouching {
+    providers: BTreeMap<String, Arc<Provider>>,
+    reserved: Reserved,
 }
 
 /// A route for one of its hosts, and what it was made from.
@@ -53,6 +66,7 @@ pub fn snapshot(config: &Config, tools: &Tools) -> Snapshot {
         .iter()
         .map(|policy| (policy.name.as_str(), Upstream::start(policy, &tools.upstream)))
         .collect();
+    let vouching = vouching(config, tools);
     let mut ranks: HashMap<&PathMatch, usize> = HashMap::new();
     let routes: Vec<Option<Arc<Route>>> = config
         .routes
@@ -61,7 +75,7 @@ pub fn snapshot(config: &Config, tools: &Tools) -> Snapshot {
             let next = ranks.len();
             let rank = *ranks.entry(&route.path).or_insert(next);
             let upstream = upstreams.get(route.upstream.as_str())?;
-            Some(Arc::new(build_route(route, rank, upstream, tools)))
+            Some(Arc::new(build_route(route, rank, upstream, &vouching, tools)))
         })
         .collect();
     let in_order: Vec<Built<'_>> = entries(&config.routes)
@@ -88,11 +102,53 @@ pub fn snapshot(config: &Config, tools: &Tools) -> Snapshot {
         any: router(&in_order, None, &unmatched),
         unmatched: Mount::new(Vec::new(), unmatched.clone()),
         upstreams: upstreams.into_values().collect(),
+        providers: vouching.providers.into_values().collect(),
         routes: config.routes.iter().map(|route| route.name.as_str().into()).collect(),
     }
 }
 
-fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Upstream>, tools: &Tools) -> Route {
+/// Starts the policies that routes name.
+fn vouching(config: &Config, tools: &Tools) -> Vouching {
+    let needed = provider::Tools {
+        control: tools.upstream.control.clone(),
+        workers: tools.upstream.workers,
+        recorder: tools.recorder.clone(),
+        key_sets: tools.key_sets.clone(),
+    };
+    let used = |name: &String| {
+        config.routes.iter().filter_map(|route| route.auth.as_ref()).any(|auth| auth.policies.contains(name))
+    };
+    let mut providers = BTreeMap::new();
+    let mut reserved = Vec::new();
+    for policy in &config.auth {
+        let Method::Jwt(jwt) = &policy.method;
+        reserved.extend(jwt.claims_to_headers.iter().map(|(_, name)| name.clone()));
+        if used(&policy.name) {
+            providers.insert(policy.name.clone(), Provider::start(&policy.name, jwt, &needed));
+        }
+    }
+    Vouching { providers, reserved: Reserved::new(reserved) }
+}
+
+/// What a route asks. One that asks nobody still lets nobody say who they are, where anything below would believe it.
+fn auth(config: &RouteConfig, name: &Arc<str>, vouching: &Vouching, tools: &Tools) -> Option<Arc<Auth>> {
+    let reserved = vouching.reserved.clone();
+    match &config.auth {
+        None => (!reserved.is_empty()).then(|| Arc::new(Auth::nobody(reserved))),
+        Some(rule) => {
+            let providers = rule.policies.iter().filter_map(|name| vouching.providers.get(name).cloned()).collect();
+            Some(Arc::new(Auth::new(name.clone(), rule.clone(), providers, reserved, tools.recorder.clone())))
+        }
+    }
+}
+
+fn build_route(
+    config: &RouteConfig,
+    rank: usize,
+    upstream: &Arc<Upstream>,
+    vouching: &Vouching,
+    tools: &Tools,
+) -> Route {
     let name: Arc<str> = config.name.as_str().into();
     let prefix = match &config.path {
         PathMatch::Prefix(prefix) if config.strip_prefix => Some(prefix.clone()),
@@ -103,6 +159,7 @@ fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Upstream>, tool
         ip_access: IpAccess::new(&config.allow_ips, &config.deny_ips).map(Arc::new),
         path_guard: (config.encoded_slashes == EncodedSlashes::Reject).then(|| Arc::new(PathGuard)),
         deadline: (!config.timeout.is_zero()).then(|| Arc::new(Deadline(config.timeout))),
+        auth: auth(config, &name, vouching, tools),
         body_limit: (config.max_body > 0).then(|| Arc::new(BodyLimit(config.max_body))),
         ..common_policies(&name, tools)
     };
@@ -129,6 +186,7 @@ fn common_policies(name: &Arc<str>, tools: &Tools) -> Policies {
         ip_access: None,
         path_guard: None,
         deadline: None,
+        auth: None,
         body_limit: None,
     }
 }

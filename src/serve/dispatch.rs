@@ -144,6 +144,7 @@ mod tests {
             ip_access: None,
             path_guard: None,
             deadline: None,
+            auth: None,
             body_limit: None,
         };
         let failing = stack(&policies, service_fn(fail));

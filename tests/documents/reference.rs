@@ -14,10 +14,12 @@ const FORMATS: &[(&str, &str)] = &[
     ("byte-rate", "size per second"),
     ("dns-target", "`name:port`"),
     ("duration", "duration"),
+    ("file-path", "file"),
     ("header-value", "text"),
     ("host-header", "`client`, `upstream` or a name"),
     ("label", "name"),
     ("method", "method"),
+    ("moment", "`2026-01-31T12:00:00Z`"),
     ("name-server", "`ip` or `ip:port`"),
     ("network", "`ip/bits`"),
     ("path-prefix", "path"),
@@ -25,7 +27,9 @@ const FORMATS: &[(&str, &str)] = &[
     ("secret", "secret"),
     ("size", "size"),
     ("socket-address", "`ip:port`"),
+    ("token-place", "`header:NAME`, `cookie:NAME` or `query:NAME`"),
     ("upstream", "name or URL"),
+    ("web-url", "URL"),
 ];
 
 const INTRODUCTION: &str = "\

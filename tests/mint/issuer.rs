@@ -10,14 +10,14 @@ use serde_json::Value;
 use crate::{err, key, mint, minted, part, text};
 
 /// A running issuer. Dropping it kills it.
-struct Issuer {
+pub(crate) struct Issuer {
     child: Child,
     lines: BufReader<ChildStdout>,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Issuer {
-    fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_mint-token"))
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(arguments)
@@ -77,7 +77,7 @@ impl Issuer {
     }
 
     /// A token of its own, and the name of the key that signed it.
-    fn token(&self) -> (String, String) {
+    pub(crate) fn token(&self) -> (String, String) {
         let answer = self.post("application/x-www-form-urlencoded", "sub=alice").1;
         let token = answer["access_token"].as_str().unwrap().to_owned();
         let kid = part(&token, 0)["kid"].as_str().unwrap().to_owned();

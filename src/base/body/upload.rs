@@ -14,6 +14,7 @@ use super::BodyError;
 use crate::base::alarm::Alarm;
 use crate::base::clock;
 use crate::base::headers;
+use crate::base::identity::Reserved;
 
 /// What is shared between a request body on its way and the exchange that it belongs to.
 #[derive(Debug, Default)]
@@ -119,6 +120,8 @@ struct Metered {
     waited: Duration,
     alarm: Alarm,
     returned: Option<Arc<Mutex<Option<Box<Metered>>>>>,
+    /// What its trailers must not say.
+    withheld: Reserved,
 }
 
 impl RequestBody {
@@ -140,6 +143,7 @@ impl RequestBody {
             waited: Duration::ZERO,
             alarm: Alarm::default(),
             returned: None,
+            withheld: Reserved::default(),
         })))
     }
 
@@ -157,6 +161,13 @@ impl RequestBody {
     pub fn limit(&mut self, bytes: u64) {
         if let Some(body) = &mut self.0 {
             body.limit = bytes;
+        }
+    }
+
+    /// Takes these fields out of its trailers: a server may merge them into the head.
+    pub fn withhold(&mut self, reserved: &Reserved) {
+        if let Some(body) = &mut self.0 {
+            body.withheld = reserved.clone();
         }
     }
 
@@ -246,6 +257,7 @@ impl Metered {
     fn count(&mut self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
         if let Some(trailers) = frame.trailers_mut() {
             headers::clean_trailers(trailers);
+            self.withheld.remove_from(trailers, true);
         }
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
         let before = self.meter.bytes.fetch_add(length, Ordering::Relaxed);

@@ -4,6 +4,7 @@
 mod attack;
 #[path = "../tollgate/completions.rs"]
 mod completions;
+mod inspect;
 #[path = "../tollgate/io.rs"]
 #[allow(dead_code, reason = "the other program colours its messages")]
 mod io;
@@ -13,6 +14,7 @@ mod keygen;
 #[path = "../tollgate/man.rs"]
 mod man;
 mod mint;
+mod report;
 #[path = "../tollgate/runtime.rs"]
 mod runtime;
 mod serve;
@@ -80,6 +82,7 @@ macro_rules! commands {
 commands! {
     Keygen(keygen::Keygen),
     Jwks(jwks::Jwks),
+    Inspect(inspect::Inspect),
     Serve(serve::Serve),
     Attack(attack::Attack),
     Completions(completions::Completions),

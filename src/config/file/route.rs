@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::auth::RouteAuthSettings;
 use crate::base::units::Size;
 use crate::config::text::{ExactPath, Label, Prefix, Rewrite, Target, Text};
 use crate::config::{EncodedSlashes, HostMatch, RouteConfig};
@@ -47,7 +48,8 @@ pub struct RouteSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rewrite: Option<Text<Rewrite>>,
     /// What escaped slashes, backslashes and double escapes in the path mean: "reject" or "allow". Default: "reject"
-    /// with strip_prefix or rewrite, else "allow".
+    /// with strip_prefix or rewrite, and where any route of the host has auth, allow_ips or deny_ips, else
+    /// "allow".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encoded_slashes: Option<Text<EncodedSlashes>>,
     /// One budget for all tries, to the response head. "0s" means none.
@@ -62,6 +64,10 @@ pub struct RouteSettings {
     /// Networks of the clients that may not, allow_ips or not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deny_ips: Vec<Text<IpNet>>,
+    /// Who may pass: the name of an [auth.*] or a list of them, or a table of use (the names), scopes, claims, optional
+    /// and mode. Default: everybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<RouteAuthSettings>,
 }
 
 impl Default for RouteSettings {
@@ -82,6 +88,7 @@ impl Default for RouteSettings {
             max_body: None,
             allow_ips: Vec::new(),
             deny_ips: Vec::new(),
+            auth: None,
         }
     }
 }

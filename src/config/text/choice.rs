@@ -1,7 +1,9 @@
 //! Values that are one word out of a few.
 
-use super::{Fault, Syntax, did_you_mean};
+use super::{AuthKind, Fault, Syntax, did_you_mean};
 use crate::config::{EncodedSlashes, LogFormat, LogLevel};
+use crate::layers::auth::algorithm::Algorithm;
+use crate::layers::auth::policy::Mode;
 use crate::upstream::policy::{Balance, Family};
 
 macro_rules! choices {
@@ -48,6 +50,27 @@ choices! {
         "round_robin" => Self::RoundRobin,
         "least_request" => Self::LeastRequest,
         "random" => Self::Random,
+    }
+    AuthKind as "auth-kind" {
+        "jwt" => Self::Jwt,
+    }
+    Mode as "mode" {
+        "enforce" => Self::Enforce,
+        "observe" => Self::Observe,
+    }
+    Algorithm as "algorithm" {
+        "RS256" => Self::Rs256,
+        "RS384" => Self::Rs384,
+        "RS512" => Self::Rs512,
+        "PS256" => Self::Ps256,
+        "PS384" => Self::Ps384,
+        "PS512" => Self::Ps512,
+        "ES256" => Self::Es256,
+        "ES384" => Self::Es384,
+        "EdDSA" => Self::EdDsa,
+        "HS256" => Self::Hs256,
+        "HS384" => Self::Hs384,
+        "HS512" => Self::Hs512,
     }
     EncodedSlashes as "encoded-slashes" {
         "reject" => Self::Reject,

@@ -5,10 +5,12 @@ pub(crate) mod client;
 mod eventually;
 pub(crate) mod frames;
 mod gateway;
+pub(crate) mod issuer;
 pub(crate) mod load;
 pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod scrape;
+pub(crate) mod tokens;
 pub(crate) mod town;
 pub(crate) mod wire;
 

@@ -17,7 +17,7 @@ use tollgate::config::load;
 use tollgate::layers::auth::algorithm::Algorithm;
 use tollgate::layers::auth::failure::{Failure, RESULTS};
 use tollgate::layers::auth::jws::Jws;
-use tollgate::layers::auth::keys::{Keys, Origin};
+use tollgate::layers::auth::keys::{Keys, Origin as KeyOrigin};
 use tollgate::layers::auth::policy::TokenPlace;
 use tollgate::layers::auth::verify::{Rules, verify};
 use tollgate::layers::auth::{claims, headers, token as tokens};
@@ -144,7 +144,7 @@ pub(crate) fn token(data: &[u8]) {
         assert!(head.headers.keys().all(|name| name.as_str().replace('_', "-") != "x-user"));
     }
     assert_refused(data);
-    if let Ok(keys) = Keys::from_jwks(data, Origin::Network) {
+    if let Ok(keys) = Keys::from_jwks(data, KeyOrigin::Network) {
         assert!(keys.list().iter().all(|key| !key.algorithms.has(Algorithm::Hs256)));
     }
     let _ = Keys::from_pem(data);

@@ -79,7 +79,16 @@ fn without_a_key(es: &Signer, rs: &Signer) -> Vec<(String, String)> {
     }
     add("a key elsewhere", stranger.sign(&json!({"alg": "ES256", "jku": "http://evil.example/jwks"}), &claims));
     add("a certificate elsewhere", stranger.sign(&json!({"alg": "ES256", "x5u": "http://evil.example/c"}), &claims));
-    for (name, token) in [
+    for (name, token) in malformed(header, payload, signature) {
+        add(name, token);
+    }
+    all
+}
+
+/// Tokens that are none.
+fn malformed(header: &str, payload: &str, signature: &str) -> Vec<(&'static str, String)> {
+    let good = format!("{header}.{payload}.{signature}");
+    vec![
         ("padding", format!("{header}.{payload}.{signature}==")),
         ("the other alphabet", good.replace(['-', '_'], "+") + "+/"),
         ("a fourth part", format!("{good}.{signature}")),
@@ -93,10 +102,7 @@ fn without_a_key(es: &Signer, rs: &Signer) -> Vec<(String, String)> {
         ("a header that is no object", format!("{}.{payload}.{signature}", encode("[]"))),
         ("alg twice", format!("{}.{payload}.{signature}", encode(r#"{"alg":"ES256","kid":"es","alg":"none"}"#))),
         ("40 KiB", format!("{header}.{}.{signature}", encode(vec![b' '; 30 * 1024]))),
-    ] {
-        add(name, token);
-    }
-    all
+    ]
 }
 
 /// Tokens by a key that is known, which are not what they should be.

@@ -7,7 +7,6 @@ use base64::alphabet::URL_SAFE;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Value, json};
-use tollgate::base::units::format_duration;
 
 /// Reads also what is not strict: this is for looking, not for judging.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -184,10 +183,19 @@ fn shown(part: Option<&Part>) -> String {
 /// A time, and how far it is away.
 fn moment(time: i64, now: i64) -> String {
     let text = jiff::Timestamp::from_second(time).map_or_else(|_| time.to_string(), |time| time.to_string());
-    let away = std::time::Duration::from_secs(time.abs_diff(now));
+    let away = rounded(time.abs_diff(now));
     match time >= now {
-        true => format!("{text}, in {}", format_duration(away)),
-        false => format!("{text}, {} ago", format_duration(away)),
+        true => format!("{text}, in {away}"),
+        false => format!("{text}, {away} ago"),
+    }
+}
+
+/// A length of time in whole units, of the largest that it has two of.
+fn rounded(seconds: u64) -> String {
+    let units = [(86_400, "days"), (3600, "h"), (60, "min")];
+    match units.into_iter().find(|(length, _)| seconds / length >= 2) {
+        Some((length, unit)) => format!("{} {unit}", seconds / length),
+        None => format!("{seconds} s"),
     }
 }
 
@@ -218,8 +226,9 @@ mod tests {
 
     #[test]
     fn times_are_told_with_their_distance() {
-        assert_eq!(moment(3600, 0), "1970-01-01T01:00:00Z, in 1h");
-        assert_eq!(moment(0, 90), "1970-01-01T00:00:00Z, 90s ago");
+        assert_eq!(moment(3600, 0), "1970-01-01T01:00:00Z, in 60 min");
+        assert_eq!(moment(0, 90), "1970-01-01T00:00:00Z, 90 s ago");
+        assert_eq!(moment(0, 300_000), "1970-01-01T00:00:00Z, 3 days ago");
         assert!(moment(i64::MAX, 0).starts_with("9223372036854775807, in "));
     }
 }

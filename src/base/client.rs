@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use super::body::Meter;
 use super::clock;
 use super::reject::Reason;
 use super::seat::Seat;
@@ -28,6 +29,17 @@ pub struct Client {
     multiplexed: AtomicBool,
     /// Milliseconds from `opened` to when the client stopped reading, plus one; 0 while it reads.
     stalled: AtomicU64,
+    /// Whether somebody keeps the time of what is awaited for the client.
+    timed: AtomicBool,
+    /// Milliseconds from `opened` to when the answer that is awaited is late; `NOT_ASKED` when none is.
+    expected: AtomicU64,
+    /// That time has come.
+    rung: AtomicBool,
+    /// The body that the client may still be sending.
+    upload: Mutex<Option<Arc<Meter>>>,
+    has_upload: AtomicBool,
+    /// What follows is not HTTP any more.
+    switched: AtomicBool,
     /// Why the codec refused a head of its own accord.
     refused: OnceLock<Reason>,
     interim: Mutex<Vec<u8>>,
@@ -63,6 +75,12 @@ impl Client {
             reading_head: AtomicBool::new(true),
             multiplexed: AtomicBool::new(false),
             stalled: AtomicU64::new(0),
+            timed: AtomicBool::new(false),
+            expected: AtomicU64::new(NOT_ASKED),
+            rung: AtomicBool::new(false),
+            upload: Mutex::default(),
+            has_upload: AtomicBool::new(false),
+            switched: AtomicBool::new(false),
             refused: OnceLock::new(),
             interim: Mutex::default(),
             has_interim: AtomicBool::new(false),
@@ -76,7 +94,31 @@ impl Client {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.reading_head.store(false, Ordering::Relaxed);
         self.multiplexed.store(multiplexed, Ordering::Relaxed);
+        self.has_upload.store(false, Ordering::Relaxed);
         Busy(self.clone())
+    }
+
+    /// The request that has begun has a body.
+    pub fn uploads(&self, meter: Arc<Meter>) {
+        *self.upload.lock().unwrap_or_else(PoisonError::into_inner) = Some(meter);
+        self.has_upload.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client has nothing to do but to wait for its answer: if it closes, it does not want it any more.
+    pub fn only_waits(&self) -> bool {
+        let busy = self.in_flight.load(Ordering::Relaxed) > 0 && !self.multiplexed.load(Ordering::Relaxed);
+        busy && !self.switched.load(Ordering::Relaxed)
+            && (!self.has_upload.load(Ordering::Relaxed) || self.has_uploaded())
+    }
+
+    /// The connection becomes a tunnel: whoever is on its ends decides when it is over.
+    pub fn switch(&self) {
+        self.switched.store(true, Ordering::Relaxed);
+    }
+
+    fn has_uploaded(&self) -> bool {
+        let upload = self.upload.lock().unwrap_or_else(PoisonError::into_inner);
+        upload.as_ref().is_none_or(|meter| meter.is_done())
     }
 
     /// Bytes came in. On a multiplexed connection they may be anything, such as an answer to a ping.
@@ -120,6 +162,40 @@ impl Client {
     /// Since when the client has not been reading what is there for it.
     pub fn stalled_since(&self) -> Option<Instant> {
         self.stalled.load(Ordering::Relaxed).checked_sub(1).map(|millis| self.at(millis))
+    }
+
+    /// Somebody will look at [`Self::expected_by`], and ring.
+    pub fn keep_time(&self) {
+        self.timed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the one request that may be in flight is told when it is late: it then needs no timer of its own, which
+    /// would cost 900 instructions to set up and take down.
+    pub fn is_timed(&self) -> bool {
+        self.timed.load(Ordering::Relaxed) && !self.is_multiplexed()
+    }
+
+    /// The answer that is awaited is late from then on. The task of the connection looks at this after each poll.
+    pub fn expect_by(&self, due: Option<Instant>) {
+        // Rounded up: never rung too early.
+        self.expected.store(due.map_or(NOT_ASKED, |due| self.millis(due) + 1), Ordering::Relaxed);
+    }
+
+    /// When the answer that is awaited is late.
+    pub fn expected_by(&self) -> Option<Instant> {
+        Some(self.expected.load(Ordering::Relaxed)).filter(|&millis| millis != NOT_ASKED).map(|millis| self.at(millis))
+    }
+
+    /// Says that the awaited answer is late; false where none is awaited.
+    pub fn ring(&self) -> bool {
+        let expected = self.expected.swap(NOT_ASKED, Ordering::Relaxed) != NOT_ASKED;
+        self.rung.store(expected, Ordering::Relaxed);
+        expected
+    }
+
+    /// Whether it has rung since this was last asked.
+    pub fn has_rung(&self) -> bool {
+        self.rung.load(Ordering::Relaxed) && self.rung.swap(false, Ordering::Relaxed)
     }
 
     /// Whether the codec may be answering of its own accord: it speaks HTTP/1, and no request is in flight.

@@ -151,7 +151,7 @@ impl Exchange {
             id: None,
             client: origin.peer.ip(),
             method: head.method.clone(),
-            target: head.uri.clone(),
+            target: Uri::default(),
             survey: Survey::default(),
             ambiguous_path: false,
             host: None,

@@ -20,7 +20,8 @@ pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-ho
 pub const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 /// The request's id.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+/// The client's address, as some proxies say it.
+pub const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 /// What we call ourselves in `Via` (RFC 9110 §7.6.3).
@@ -59,6 +60,8 @@ pub struct Survey {
     pub forwarding: bool,
     /// Any name with an underscore.
     pub underscore: bool,
+    /// Any `X-Request-Id`.
+    pub request_id: bool,
 }
 
 impl Survey {
@@ -69,23 +72,27 @@ impl Survey {
             let name = name.as_str();
             survey.count += 1;
             survey.bytes += name.len() + value.len() + 4;
-            match name {
-                "host" => survey.hosts += 1,
-                "content-length" => survey.lengths += 1,
-                "transfer-encoding" => {
+            // By length first: most fields are then told apart by one comparison.
+            match (name.len(), name) {
+                (4, "host") => survey.hosts += 1,
+                (14, "content-length") => survey.lengths += 1,
+                (17, "transfer-encoding") => {
                     survey.codings += 1;
                     survey.hop_by_hop = true;
                 }
-                "connection"
-                | "keep-alive"
-                | "proxy-connection"
-                | "proxy-authenticate"
-                | "proxy-authorization"
-                | "te"
-                | "upgrade"
-                | "expect" => survey.hop_by_hop = true,
-                "forwarded" | "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto" | "x-forwarded-prefix"
-                | "x-real-ip" => survey.forwarding = true,
+                (2, "te")
+                | (6, "expect")
+                | (7, "upgrade")
+                | (10, "connection" | "keep-alive")
+                | (16, "proxy-connection")
+                | (18, "proxy-authenticate")
+                | (19, "proxy-authorization") => survey.hop_by_hop = true,
+                (9, "forwarded" | "x-real-ip")
+                | (15, "x-forwarded-for")
+                | (16, "x-forwarded-host")
+                | (17, "x-forwarded-proto")
+                | (18, "x-forwarded-prefix") => survey.forwarding = true,
+                (12, "x-request-id") => survey.request_id = true,
                 _ => survey.underscore |= name.bytes().any(|byte| byte == b'_'),
             }
         }
@@ -246,52 +253,6 @@ fn node_address(node: &str) -> Option<IpAddr> {
         _ => node,
     };
     bare.parse().ok()
-}
-
-/// What the forwarding fields are set from.
-#[derive(Clone, Copy, Debug)]
-pub struct Hop<'a> {
-    /// The other end of the connection, as a field says it.
-    pub peer: &'a HeaderValue,
-    /// Whether it may be believed.
-    pub trusted: bool,
-    /// `http` or `https`.
-    pub scheme: &'static str,
-    /// The host that the client asked for.
-    pub host: Option<&'a HeaderValue>,
-}
-
-/// Says to the upstream who asked for what. What an untrusted peer says about it is dropped first; `present` tells
-/// whether anybody says anything.
-pub fn set_forwarding(headers: &mut HeaderMap, hop: &Hop<'_>, present: bool) {
-    if present && !hop.trusted {
-        for name in [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_FORWARDED_PREFIX, FORWARDED, X_REAL_IP] {
-            headers.remove(name);
-        }
-    }
-    headers.append(X_FORWARDED_FOR, hop.peer.clone());
-    let believed = present && hop.trusted;
-    if !believed || !headers.contains_key(X_FORWARDED_PROTO) {
-        headers.append(X_FORWARDED_PROTO, HeaderValue::from_static(hop.scheme));
-    }
-    if let Some(host) = hop.host
-        && (!believed || !headers.contains_key(X_FORWARDED_HOST))
-    {
-        headers.append(X_FORWARDED_HOST, host.clone());
-    }
-    if believed && headers.contains_key(FORWARDED) {
-        headers.append(FORWARDED, forwarded_element(hop));
-    }
-    headers.append(VIA, VIA_US);
-}
-
-fn forwarded_element(hop: &Hop<'_>) -> HeaderValue {
-    let peer = hop.peer.to_str().unwrap_or("unknown");
-    let text = match peer.contains(':') {
-        true => format!("for=\"[{peer}]\";proto={}", hop.scheme),
-        false => format!("for={peer};proto={}", hop.scheme),
-    };
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("for=unknown"))
 }
 
 /// Makes one field of the pieces in which an HTTP/2 client may send its cookies: a server that speaks HTTP/1.1 expects

@@ -1,5 +1,6 @@
 //! Floor 0: words that everybody uses. No I/O of its own, no configuration.
 
+pub mod added;
 pub mod alarm;
 pub mod body;
 pub mod client;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::Version;
+use http::header::USER_AGENT;
 
 use super::gate::Gate;
 use crate::base::exchange::{Exchange, Observer};
@@ -247,6 +248,7 @@ impl Gate for AccessLog {
     type Pass = ();
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
+        request.exchange.user_agent = request.head.headers.get(USER_AGENT).cloned();
         request.exchange.observe(self.0.clone());
         Ok(())
     }

@@ -15,7 +15,8 @@ impl Gate for BodyLimit {
     type Pass = ();
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
-        let announced = request.head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let length = (request.exchange.survey.lengths > 0).then(|| request.head.headers.get(CONTENT_LENGTH)).flatten();
+        let announced = length.and_then(|length| length.to_str().ok()?.parse().ok());
         if announced.is_some_and(|length: u64| length > self.0) {
             return Err(too_large());
         }

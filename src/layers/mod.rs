@@ -45,8 +45,10 @@ pub struct Policies {
 }
 
 /// A route's layers around the service `S` that answers.
-pub type Stack<S> =
-    Gated<RequestId, Gated<AccessLog, Gated<Metrics, Gated<PathGuard, Gated<Deadline, Gated<Auth, Gated<BodyLimit, S>>>>>>>;
+pub type Stack<S> = Gated<
+    RequestId,
+    Gated<AccessLog, Gated<Metrics, Gated<PathGuard, Gated<Deadline, Gated<Auth, Gated<BodyLimit, S>>>>>>,
+>;
 
 /// Puts a route's layers around `inner`, outermost first. Moving a line changes behaviour: read its reason first.
 pub fn stack<S>(policies: &Policies, inner: S) -> Stack<S>

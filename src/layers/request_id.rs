@@ -46,15 +46,19 @@ impl Gate for RequestId {
     type Pass = ();
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
-        let brought = request.head.headers.get(X_REQUEST_ID);
-        let brought = brought.filter(|id| request.exchange.origin.trusted && is_sound(id)).cloned();
+        let present = request.exchange.survey.request_id;
+        let believed = present && request.exchange.origin.trusted;
+        let brought = believed.then(|| request.head.headers.get(X_REQUEST_ID)).flatten();
+        let brought = brought.filter(|id| is_sound(id)).cloned();
         let id = brought.or_else(|| {
             let (moment, epoch) = self.anchor;
             let now = epoch + request.exchange.started.saturating_duration_since(moment);
             self.generate(request.exchange.origin.worker, now)
         });
         if let Some(id) = id {
-            request.head.headers.insert(X_REQUEST_ID, id.clone());
+            if present {
+                request.head.headers.insert(X_REQUEST_ID, id.clone()); // otherwise it is added on the way out
+            }
             request.exchange.id = Some(id);
         }
         Ok(())

@@ -7,15 +7,15 @@ use axum::Router;
 
 use super::mount::{Answerer, Mount, Route};
 use super::snapshot::Snapshot;
+use crate::base::identity::Reserved;
 use crate::base::path;
 use crate::config::order::{Entry, covers_host, entries};
 use crate::config::{Config, EncodedSlashes, HostMatch, PathMatch, RouteConfig};
-use crate::base::identity::Reserved;
 use crate::layers::access_log::{AccessLog, Lines};
+use crate::layers::auth::Auth;
 use crate::layers::auth::keyset::KeySets;
 use crate::layers::auth::policy::Method;
 use crate::layers::auth::provider::{self, Provider};
-use crate::layers::auth::Auth;
 use crate::layers::body_limit::BodyLimit;
 use crate::layers::deadline::Deadline;
 use crate::layers::metrics::{Metrics, RouteMetrics};
@@ -114,7 +114,9 @@ fn vouching(config: &Config, tools: &Tools) -> Vouching {
         recorder: tools.recorder.clone(),
         key_sets: tools.key_sets.clone(),
     };
-    let used = |name: &String| config.routes.iter().filter_map(|route| route.auth.as_ref()).any(|auth| auth.policies.contains(name));
+    let used = |name: &String| {
+        config.routes.iter().filter_map(|route| route.auth.as_ref()).any(|auth| auth.policies.contains(name))
+    };
     let mut providers = BTreeMap::new();
     let mut reserved = Vec::new();
     for policy in &config.auth {

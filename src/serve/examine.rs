@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, USER_AGENT};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Uri, Version};
@@ -22,9 +22,14 @@ const LONGEST_HOST: usize = 259;
 /// # Errors
 /// The refusal of a head that has none.
 pub fn examine(head: &mut Parts, exchange: &mut Exchange, limits: &Limits) -> Result<(), Reject> {
+    let examined = canonical(head, exchange, limits);
+    exchange.target = head.uri.clone();
+    examined
+}
+
+fn canonical(head: &mut Parts, exchange: &mut Exchange, limits: &Limits) -> Result<(), Reject> {
     let survey = Survey::of(&head.headers);
     exchange.survey = survey;
-    exchange.user_agent = head.headers.get(USER_AGENT).cloned();
     if survey.forwarding && exchange.origin.trusted {
         exchange.client = headers::client_address(exchange.origin.peer.ip(), &head.headers, &limits.trusted);
     }
@@ -38,7 +43,6 @@ pub fn examine(head: &mut Parts, exchange: &mut Exchange, limits: &Limits) -> Re
         return if head.method == Method::OPTIONS { Ok(()) } else { Err(bad("the target `*` is for OPTIONS only")) };
     }
     exchange.ambiguous_path = make_canonical(&mut head.uri)?;
-    exchange.target = head.uri.clone();
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Floor 5: sockets in. Accepts connections, spreads them over the workers, and speaks HTTP on them.
 
+pub mod codec;
 pub mod connection;
 pub mod dispatch;
 pub mod examine;

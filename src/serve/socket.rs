@@ -38,12 +38,48 @@ pub struct Socket {
     refused: Option<Reason>,
     /// How much more is read behind a refusal.
     lingering: usize,
+    /// What was read before there was a codec.
+    early: Vec<u8>,
 }
 
 impl Socket {
     /// Wraps a stream.
     pub fn new(stream: TcpStream, client: Arc<Client>) -> Self {
-        Self { stream, client, at_boundary: true, wrote: false, first: Vec::new(), refused: None, lingering: LINGERING }
+        Self {
+            stream,
+            client,
+            at_boundary: true,
+            wrote: false,
+            first: Vec::new(),
+            refused: None,
+            lingering: LINGERING,
+            early: Vec::new(),
+        }
+    }
+
+    /// Reads on until there are `most` bytes for a codec to come. Shows all that there are so far, and whether more can
+    /// follow.
+    ///
+    /// # Errors
+    /// When the connection has failed.
+    pub fn poll_early(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<(&[u8], bool)>> {
+        let mut room = [0; 32];
+        let wanted = most.saturating_sub(self.early.len()).min(room.len());
+        let mut buf = ReadBuf::new(&mut room[..wanted]);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+        let more = !buf.filled().is_empty();
+        self.early.extend_from_slice(buf.filled());
+        Poll::Ready(Ok((&self.early, more)))
+    }
+
+    /// Gives bytes back that were read and not used.
+    pub fn put_back(&mut self, bytes: &[u8]) {
+        self.early.extend_from_slice(bytes);
+    }
+
+    /// Waits until there is something to read, be it the end.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.stream.poll_read_ready(cx).map(drop)
     }
 
     /// Whether what comes next begins a message.
@@ -71,6 +107,17 @@ impl Socket {
             self.first.drain(..written);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Whether a client that waits for its answer is still there. The codec could ask by reading, but takes a new buffer
+    /// for it: 1,200 instructions a request, and 8 KiB a connection.
+    fn poll_present(&self, cx: &mut Context<'_>) -> io::Result<()> {
+        let mut byte = [0];
+        match self.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
+            Poll::Ready(Ok(0)) => Err(io::ErrorKind::ConnectionAborted.into()),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Ready(Ok(_)) | Poll::Pending => Ok(()),
+        }
     }
 
     /// Whether these bytes are the codec's own answer to a head that it could not read. They then come at the beginning
@@ -127,6 +174,13 @@ impl Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.early.is_empty() {
+            let count = self.early.len().min(buf.remaining());
+            buf.put_slice(&self.early[..count]);
+            self.early = self.early.split_off(count);
+            self.client.heard();
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
@@ -183,7 +237,11 @@ impl AsyncWrite for Socket {
             // A body that has gone out whole has given its request back; one that waits for more has not.
             this.at_boundary = this.client.is_between_requests();
         }
-        polled
+        ready!(polled)?;
+        if this.client.only_waits() {
+            this.poll_present(cx)?;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

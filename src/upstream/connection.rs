@@ -23,7 +23,9 @@ use tokio::net::TcpStream;
 use super::endpoint::Endpoint;
 use super::interim::Interim;
 use super::wire::{Decoded, Failed, Wire};
+use crate::base::added::Added;
 use crate::base::body::{Cause, RequestBody};
+use crate::base::exchange::Exchange;
 
 /// What a connection can carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,19 +154,21 @@ impl Connection {
     }
 
     /// Sends a request and waits for the response head. The request is on its way when this returns, or back in its
-    /// place if it could not be sent. A request that was only read, since it has no body, stays there.
+    /// place if it could not be sent. A request that was only read, since it has no body, stays there. What is `added`
+    /// must be merged already where the connection is one for [`Kind::Any`].
     ///
     /// # Errors
     /// See [`SendError`].
     pub async fn send(
         self,
         request: &mut Option<Request<RequestBody>>,
+        added: Option<(&Added, &Exchange)>,
         interim: Interim,
     ) -> Result<Response<Flow>, SendError> {
         match self.codec {
             Codec::Wire(mut wire) => {
                 if let Some(request) = request {
-                    wire.ask(request);
+                    wire.ask(request, added);
                 }
                 let answered = wire.answer(|status, fields| interim.pass(status, fields)).await;
                 let response = answered.map_err(|failed| SendError::of(failed, self.used))?;

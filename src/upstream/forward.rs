@@ -22,6 +22,7 @@ use super::limit::{Late, Limit};
 use super::metrics::{Outcome as Came, Retry};
 use super::rewrite::Rewrite;
 use super::upgrade::{self, Asked};
+use crate::base::added::Added;
 use crate::base::body::{BodyFailure, Cause, Meter, RequestBody, ResponseBody, Returned, Source};
 use crate::base::clock;
 use crate::base::exchange::{End, Exchange};
@@ -63,6 +64,8 @@ struct Journey {
     exchange: Box<Exchange>,
     /// The request as it goes out, while it is not on its way.
     request: Option<http::Request<RequestBody>>,
+    /// What the gateway adds to its head, until that has been done.
+    added: Option<Added>,
     /// What a connection must be able to carry.
     kind: Kind,
     asked: Option<Asked>,
@@ -84,14 +87,18 @@ impl Journey {
         let Request { mut head, body, mut exchange } = request;
         exchange.upstream.name = Some(upstream.name.clone());
         exchange.body_in = body.meter();
-        let rewritten = rewrite.apply(&mut head, &exchange, &upstream.policy.host_header, &upstream.host);
+        let mut added = rewrite.apply(&mut head, &exchange, &upstream.policy.host_header, &upstream.host);
         let client = head.extensions.remove::<OnUpgrade>();
-        let asked = rewritten.upgrade.zip(client).map(|(protocol, client)| Asked { protocol, client });
+        let asked = added.upgrade.clone().zip(client).map(|(protocol, client)| Asked { protocol, client });
+        if asked.is_none() {
+            added.upgrade = None;
+        }
         // A length without a body would have the upstream wait for one.
-        let lengthless = head.headers.get(CONTENT_LENGTH).is_none_or(|length| length == "0");
+        let length = (exchange.survey.lengths > 0).then(|| head.headers.get(CONTENT_LENGTH)).flatten();
+        let lengthless = length.is_none_or(|length| length == "0");
         let kind = if body.is_empty() && lengthless && asked.is_none() { Kind::Plain } else { Kind::Any };
         let request = Some(http::Request::from_parts(head, body));
-        Self { upstream, exchange, request, kind, asked, began: clock::now(), failed: Vec::new() }
+        Self { upstream, exchange, request, added: Some(added), kind, asked, began: clock::now(), failed: Vec::new() }
     }
 
     async fn run(mut self) -> Outcome {
@@ -170,6 +177,11 @@ impl Journey {
         fresh: bool,
     ) -> Result<http::Response<Flow>, Failure> {
         let repeats = connection.is_used() && !fresh;
+        if connection.kind() == Kind::Any
+            && let (Some(request), Some(added)) = (&mut self.request, self.added.take())
+        {
+            added.merge(&self.exchange, request.headers_mut());
+        }
         let spare = match &mut self.request {
             Some(request) if repeats && connection.kind() == Kind::Any => Spare::of(request),
             Some(_) => None, // a new connection is not stale, and our own codec only reads the request
@@ -182,8 +194,9 @@ impl Journey {
         let began = if first { self.began } else { clock::now() };
         let limit = Limit::new(&self.exchange, self.upstream.policy.response_timeout, began);
         let mut underway = Underway(Some((&self.upstream, ticket)));
-        let sent = connection.send(&mut self.request, Interim::of(&self.exchange));
-        let sent = limit.wait(sent).await;
+        let added = self.added.as_ref().map(|added| (added, &*self.exchange));
+        let sent = connection.send(&mut self.request, added, Interim::of(&self.exchange));
+        let sent = limit.wait(self.exchange.busy.client(), sent).await;
         underway.0 = None;
         drop(underway);
         match sent {

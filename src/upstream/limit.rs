@@ -1,11 +1,14 @@
 //! How long a try may take to its response head. One timer for both limits, armed only when there is something to wait
 //! for, and no time is charged while the client is still sending: a slow upload is not a slow upstream.
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use crate::base::body::Meter;
+use crate::base::client::Client;
 use crate::base::clock;
 use crate::base::exchange::Exchange;
 use crate::base::reject::{Reason, Reject};
@@ -13,6 +16,7 @@ use crate::base::reject::{Reason, Reject};
 /// The limits of one try.
 #[derive(Debug)]
 pub struct Limit {
+    began: Instant,
     deadline: Option<Instant>,
     /// The upstream's own limit, and when the try began.
     response: Option<(Instant, Duration)>,
@@ -33,6 +37,7 @@ impl Limit {
     /// The limits of a try that begins now.
     pub fn new(exchange: &Exchange, response_timeout: Duration, now: Instant) -> Self {
         Self {
+            began: now,
             deadline: exchange.deadline,
             response: (!response_timeout.is_zero()).then_some((now, response_timeout)),
             upload: exchange.body_in.as_ref().map(|meter| (exchange.started, meter.clone())),
@@ -57,12 +62,21 @@ impl Limit {
         }
     }
 
-    /// Waits for `work`, but not beyond the limits.
+    /// Waits for `work`, but not beyond the limits. The connection keeps the time where it can.
     ///
     /// # Errors
     /// The limit that ran out.
-    pub async fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, Late> {
+    pub async fn wait<T>(&self, client: &Client, work: impl Future<Output = T>) -> Result<T, Late> {
         let mut work = pin!(work);
+        if client.is_timed() {
+            let mut expecting = Expecting { client, set: false };
+            return poll_fn(|cx| match work.as_mut().poll(cx) {
+                Poll::Ready(done) => Poll::Ready(Ok(done)),
+                Poll::Pending if expecting.set && !client.has_rung() => Poll::Pending,
+                Poll::Pending => self.expect(&mut expecting).map_or(Poll::Pending, |late| Poll::Ready(Err(late))),
+            })
+            .await;
+        }
         loop {
             let Some((due, late)) = self.due(clock::now()) else {
                 return Ok(work.await);
@@ -75,6 +89,34 @@ impl Limit {
             if self.due(now).is_none_or(|(due, _)| due <= now) {
                 return Err(late);
             }
+        }
+    }
+
+    /// Has the connection ring when it is time to look again; what is late already is told at once.
+    fn expect(&self, expecting: &mut Expecting<'_>) -> Option<Late> {
+        // At first nothing can be late, and while nothing is uploaded the time does not matter.
+        let first = !expecting.set && self.upload.is_none();
+        let now = if first { None } else { Some(clock::now()) };
+        let due = self.due(now.unwrap_or(self.began));
+        expecting.set = true;
+        match (due, now) {
+            (Some((due, late)), Some(now)) if due <= now => return Some(late),
+            (due, _) => expecting.client.expect_by(due.map(|(due, _)| due)),
+        }
+        None
+    }
+}
+
+/// Takes the expectation back when nobody waits any more.
+struct Expecting<'a> {
+    client: &'a Client,
+    set: bool,
+}
+
+impl Drop for Expecting<'_> {
+    fn drop(&mut self) {
+        if self.set {
+            self.client.expect_by(None);
         }
     }
 }

@@ -1,18 +1,16 @@
 //! What a request looks like to the upstream: its path, its host, and the fields that say who asked. Decided by the
 //! route, applied to each request once, before its first try.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, UPGRADE};
+use http::header::{CONTENT_LENGTH, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Uri, Version};
 
 use super::policy::HostHeader;
+use crate::base::added::Added;
 use crate::base::exchange::Exchange;
-use crate::base::headers::{self, Hop, X_FORWARDED_PREFIX};
+use crate::base::headers::{self, X_FORWARDED_PREFIX};
 use crate::base::path;
-
-/// Fields that a request gets here: who asked, in four, the way, the prefix, an upgrade in two.
-const FIELDS_ADDED: usize = 8;
 
 /// How a route changes its requests.
 #[derive(Clone, Debug, Default)]
@@ -23,22 +21,14 @@ pub struct Rewrite {
     pub template: Option<String>,
 }
 
-/// What the rewriting found out.
-#[derive(Debug)]
-pub struct Rewritten {
-    /// The protocol that the client asks to switch to.
-    pub upgrade: Option<HeaderValue>,
-}
-
 impl Rewrite {
-    /// Turns the client's head into the upstream's.
-    pub fn apply(&self, head: &mut Parts, exchange: &Exchange, host: &HostHeader, own_name: &HeaderValue) -> Rewritten {
+    /// Turns the client's head into the upstream's, and tells what is to be added to it.
+    pub fn apply(&self, head: &mut Parts, exchange: &Exchange, host: &HostHeader, own_name: &HeaderValue) -> Added {
         let survey = &exchange.survey;
         let fields = &mut head.headers;
         // HTTP/1.0 cannot switch protocols (RFC 9110 §7.8), and HTTP/2 has no such fields.
         let may_upgrade = survey.hop_by_hop && head.version == Version::HTTP_11;
         let upgrade = may_upgrade.then(|| headers::requested_upgrade(fields)).flatten();
-        fields.reserve(FIELDS_ADDED); // once, not whenever a field more does not fit
         headers::remove_surveyed(fields, survey);
         if survey.codings > 0 {
             fields.remove(CONTENT_LENGTH);
@@ -46,34 +36,25 @@ impl Rewrite {
         if head.version == Version::HTTP_2 {
             headers::join_cookies(fields);
         }
-        let hop = Hop {
-            peer: exchange.busy.client().peer(),
-            trusted: exchange.origin.trusted,
-            scheme: exchange.origin.scheme,
-            host: exchange.host.as_ref(),
-        };
-        headers::set_forwarding(fields, &hop, survey.forwarding);
-        if let Some(protocol) = &upgrade {
-            fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            fields.insert(UPGRADE, protocol.clone());
-        }
         let host = match host {
-            HostHeader::Client => exchange.host.clone().unwrap_or_else(|| own_name.clone()),
-            HostHeader::Upstream => own_name.clone(),
-            HostHeader::Fixed(value) => value.clone(),
+            HostHeader::Client => exchange.host.as_ref().unwrap_or(own_name),
+            HostHeader::Upstream => own_name,
+            HostHeader::Fixed(value) => value,
         };
-        fields.insert(HOST, host);
+        let mut added = Added::new(fields, exchange, host.clone());
+        added.upgrade = upgrade;
+        if let Some(prefix) = self.strip_prefix.as_deref() {
+            added.prefix = HeaderValue::from_str(prefix).ok();
+            if survey.forwarding {
+                fields.remove(X_FORWARDED_PREFIX);
+            }
+        }
         self.set_target(head);
         head.version = Version::HTTP_11;
-        Rewritten { upgrade }
+        added
     }
 
     fn set_target(&self, head: &mut Parts) {
-        if let Some(prefix) = self.strip_prefix.as_deref()
-            && let Ok(value) = HeaderValue::from_str(prefix)
-        {
-            head.headers.insert(X_FORWARDED_PREFIX, value);
-        }
         let changed = self.path(head.uri.path());
         let Some(path) = changed else { return };
         let target = match head.uri.query() {

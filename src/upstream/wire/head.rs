@@ -4,11 +4,13 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use bytes::{BufMut, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode, Version};
 use httparse::{ParserConfig, Status};
 
 use super::Malformed;
+use crate::base::added::Added;
+use crate::base::exchange::Exchange;
 use crate::base::headers;
 
 /// Most fields of a response.
@@ -43,8 +45,9 @@ pub enum Framing {
     Close,
 }
 
-/// Writes the head of a request (RFC 9112 §3): the target in origin form, the fields in their order.
-pub fn write<B>(request: &Request<B>, out: &mut Vec<u8>) {
+/// Writes the head of a request (RFC 9112 §3): the target in origin form, then the fields in their order, those that are
+/// `added` last, but the host first of all.
+pub fn write<B>(request: &Request<B>, added: Option<(&Added, &Exchange)>, out: &mut Vec<u8>) {
     out.put_slice(request.method().as_str().as_bytes());
     out.put_u8(b' ');
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
@@ -54,12 +57,25 @@ pub fn write<B>(request: &Request<B>, out: &mut Vec<u8>) {
     }
     out.put_slice(target.as_bytes());
     out.put_slice(b" HTTP/1.1\r\n");
-    for (name, value) in request.headers() {
-        out.put_slice(name.as_str().as_bytes());
-        out.put_slice(b": ");
-        out.put_slice(value.as_bytes());
-        out.put_slice(b"\r\n");
+    if let Some((added, _)) = added {
+        line(out, HOST.as_str(), &added.host);
     }
+    for (name, value) in request.headers() {
+        if added.is_none() || name != HOST {
+            line(out, name.as_str(), value);
+        }
+    }
+    if let Some((added, exchange)) = added {
+        added.each(exchange, |name, value| line(out, name.as_str(), value));
+    }
+    out.put_slice(b"\r\n");
+}
+
+fn line(out: &mut Vec<u8>, name: &str, value: &HeaderValue) {
+    out.reserve(name.len() + value.len() + 4);
+    out.put_slice(name.as_bytes());
+    out.put_slice(b": ");
+    out.put_slice(value.as_bytes());
     out.put_slice(b"\r\n");
 }
 
@@ -109,7 +125,7 @@ pub fn parse(input: &mut BytesMut, spans: &mut Spans, to_head: bool) -> Result<O
 /// The fields of the first `length` bytes, their values without a copy.
 fn fields(input: &mut BytesMut, length: usize, spans: &Spans) -> Result<HeaderMap, Malformed> {
     let head = input.split_to(length).freeze();
-    let mut fields = HeaderMap::with_capacity(spans.len());
+    let mut fields = HeaderMap::with_capacity(spans.len() + 2); // the id and perhaps one more
     for (name, value) in spans {
         let value = head.slice(value.clone());
         let value = HeaderValue::from_maybe_shared(value).map_err(|_| Malformed("a field's value"))?;

@@ -18,13 +18,13 @@ fn framed(fields: &str) -> Option<(Framing, bool)> {
 fn a_request_is_written_as_it_is() {
     let request = Request::post("http://ignored/a%20b?c=d").header("host", "x").header("a", "1").header("a", "2");
     let mut out = Vec::new();
-    write(&request.body(()).unwrap(), &mut out);
+    write(&request.body(()).unwrap(), None, &mut out);
     assert_eq!(out, b"POST /a%20b?c=d HTTP/1.1\r\nhost: x\r\na: 1\r\na: 2\r\n\r\n");
     out.clear();
-    write(&Request::get("http://gate?q").body(()).unwrap(), &mut out);
+    write(&Request::get("http://gate?q").body(()).unwrap(), None, &mut out);
     assert_eq!(out, b"GET /?q HTTP/1.1\r\n\r\n");
     out.clear();
-    write(&Request::builder().method("OPTIONS").uri("*").body(()).unwrap(), &mut out);
+    write(&Request::builder().method("OPTIONS").uri("*").body(()).unwrap(), None, &mut out);
     assert_eq!(out, b"OPTIONS * HTTP/1.1\r\n\r\n");
 }
 

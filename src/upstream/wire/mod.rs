@@ -16,6 +16,8 @@ use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
+use crate::base::added::Added;
+use crate::base::exchange::Exchange;
 pub use body::{Decoded, Decoder};
 pub use head::{Framing, Head};
 pub use line::{Line, Lines};
@@ -104,9 +106,9 @@ impl Wire {
     }
 
     /// Takes the head of a request that has no body; [`Self::answer`] sends it.
-    pub fn ask<B>(&mut self, request: &Request<B>) {
+    pub fn ask<B>(&mut self, request: &Request<B>, added: Option<(&Added, &Exchange)>) {
         self.output.clear();
-        head::write(request, &mut self.output);
+        head::write(request, added, &mut self.output);
         (self.written, self.heard, self.keep) = (0, false, false);
         self.head = request.method() == Method::HEAD;
     }

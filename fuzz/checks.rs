@@ -10,8 +10,8 @@ use tollgate::base::client::Client;
 use tollgate::base::clock;
 use tollgate::base::exchange::{Exchange, Origin};
 use tollgate::base::headers::{X_FORWARDED_FOR, client_address, remove_hop_by_hop};
-use tollgate::base::path::canonical;
 use tollgate::base::identity::Reserved;
+use tollgate::base::path::canonical;
 use tollgate::base::secret::Secret;
 use tollgate::config::load;
 use tollgate::layers::auth::algorithm::Algorithm;
@@ -161,7 +161,8 @@ pub(crate) fn token(data: &[u8]) {
 
 fn assert_refused(token: &[u8]) {
     let keys = Keys::from_secret(&Secret::new("a secret that no corpus has: 0123456789"));
-    let failure: Failure = verify(token, &keys, &Rules::default(), 1_800_000_000).expect_err("a token that nobody has signed");
+    let failure: Failure =
+        verify(token, &keys, &Rules::default(), 1_800_000_000).expect_err("a token that nobody has signed");
     assert!(RESULTS.contains(&failure.word()));
     if let Ok(parsed) = Jws::parse(token) {
         assert_eq!(token.split(|byte| *byte == b'.').count(), 3);

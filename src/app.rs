@@ -12,6 +12,7 @@ use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::guard::Guard;
 use crate::admin::{self, Desk};
 use crate::base::body::Pace;
 use crate::base::clock;
@@ -102,7 +103,9 @@ impl Gateway {
         let addresses: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
         let draining = Arc::new(AtomicBool::new(false));
         let seats = listeners.iter().map(|listener| (listener.address, listener.seats.clone())).collect();
-        let desk = Desk { live, recorder, listeners: seats, draining: draining.clone(), started: clock::now() };
+        let guard = Guard::new(config.admin.token.clone(), config.admin.listen.map(|address| address.ip()));
+        let started = clock::now();
+        let desk = Desk { live, recorder, listeners: seats, draining: draining.clone(), guard, started };
         let closing = CancellationToken::new();
         let accepting =
             Accepting { workers: workers.clone(), most: config.server.max_connections, closing: closing.clone() };

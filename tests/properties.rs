@@ -1,6 +1,9 @@
 //! What must hold for every input, tried on inputs that nobody thought of.
 #![allow(clippy::unwrap_used, reason = "a test ends with what it did not expect")]
 
+#[path = "properties/endpoints.rs"]
+mod endpoints;
+
 use std::net::IpAddr;
 
 use http::header::{CONNECTION, FORWARDED, HeaderMap, HeaderName, HeaderValue};

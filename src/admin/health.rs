@@ -18,15 +18,15 @@ pub struct Readiness {
     pub reasons: Vec<String>,
 }
 
-/// Ready when the gateway is not going down and every name has been answered once.
+/// Ready when the gateway is not going down and every upstream has been heard of once: its name answered, an address checked.
 pub async fn readyz(State(desk): State<Arc<Desk>>) -> (StatusCode, Json<Readiness>) {
     let mut reasons = Vec::new();
     if desk.is_draining() {
         reasons.push("the gateway is shutting down".to_owned());
     }
     let snapshot = desk.live.now().clone();
-    let waiting = snapshot.upstreams().iter().filter(|upstream| !upstream.is_ready());
-    reasons.extend(waiting.map(|upstream| format!("upstream {} has no DNS answer yet", upstream.name)));
+    let waiting = snapshot.upstreams().iter().filter_map(|upstream| Some((upstream, upstream.waits_for()?)));
+    reasons.extend(waiting.map(|(upstream, what)| format!("upstream {} has {what}", upstream.name)));
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, reasons }))

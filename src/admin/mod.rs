@@ -1,6 +1,9 @@
 //! Floor 5: the operators' face, on a listener of its own: health, metrics, status. Never on the path of a request.
 
+pub mod addresses;
+pub mod guard;
 pub mod health;
+pub mod problem;
 pub mod status;
 
 use std::net::SocketAddr;
@@ -14,7 +17,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -50,6 +53,8 @@ pub struct Desk {
     pub listeners: Vec<(SocketAddr, Arc<Seats>)>,
     /// Whether the gateway is going down.
     pub draining: Arc<AtomicBool>,
+    /// Who may change something.
+    pub guard: guard::Guard,
     /// When it came up.
     pub started: std::time::Instant,
 }
@@ -68,6 +73,8 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics))
         .route("/api/v1/status", get(status::status))
+        .route("/api/v1/upstreams/{upstream}/addresses/{address}/drain", post(addresses::drain))
+        .route("/api/v1/upstreams/{upstream}/addresses/{address}/undrain", post(addresses::undrain))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
         .layer(RequestBodyLimitLayer::new(BODY))
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, PATIENCE))

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use super::body::Meter;
 use super::clock;
 use super::reject::Reason;
 use super::seat::Seat;
@@ -34,6 +35,11 @@ pub struct Client {
     expected: AtomicU64,
     /// That time has come.
     rung: AtomicBool,
+    /// The body that the client may still be sending.
+    upload: Mutex<Option<Arc<Meter>>>,
+    has_upload: AtomicBool,
+    /// What follows is not HTTP any more.
+    switched: AtomicBool,
     /// Why the codec refused a head of its own accord.
     refused: OnceLock<Reason>,
     interim: Mutex<Vec<u8>>,
@@ -72,6 +78,9 @@ impl Client {
             timed: AtomicBool::new(false),
             expected: AtomicU64::new(NOT_ASKED),
             rung: AtomicBool::new(false),
+            upload: Mutex::default(),
+            has_upload: AtomicBool::new(false),
+            switched: AtomicBool::new(false),
             refused: OnceLock::new(),
             interim: Mutex::default(),
             has_interim: AtomicBool::new(false),
@@ -85,7 +94,31 @@ impl Client {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.reading_head.store(false, Ordering::Relaxed);
         self.multiplexed.store(multiplexed, Ordering::Relaxed);
+        self.has_upload.store(false, Ordering::Relaxed);
         Busy(self.clone())
+    }
+
+    /// The request that has begun has a body.
+    pub fn uploads(&self, meter: Arc<Meter>) {
+        *self.upload.lock().unwrap_or_else(PoisonError::into_inner) = Some(meter);
+        self.has_upload.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client has nothing to do but to wait for its answer: if it closes, it does not want it any more.
+    pub fn only_waits(&self) -> bool {
+        let busy = self.in_flight.load(Ordering::Relaxed) > 0 && !self.multiplexed.load(Ordering::Relaxed);
+        busy && !self.switched.load(Ordering::Relaxed)
+            && (!self.has_upload.load(Ordering::Relaxed) || self.has_uploaded())
+    }
+
+    /// The connection becomes a tunnel: whoever is on its ends decides when it is over.
+    pub fn switch(&self) {
+        self.switched.store(true, Ordering::Relaxed);
+    }
+
+    fn has_uploaded(&self) -> bool {
+        let upload = self.upload.lock().unwrap_or_else(PoisonError::into_inner);
+        upload.as_ref().is_none_or(|meter| meter.is_done())
     }
 
     /// Bytes came in. On a multiplexed connection they may be anything, such as an answer to a ping.

@@ -2,6 +2,7 @@
 //! by itself has been checked when it was read. Problems are collected; the result counts only if there are none.
 
 mod auth;
+mod health;
 mod route;
 mod upstream;
 

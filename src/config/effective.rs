@@ -103,6 +103,8 @@ impl From<&UpstreamPolicy> for UpstreamSettings {
             drain_timeout: Text(policy.drain_timeout),
             host_header: Text(policy.host_header.clone()),
             retry: RetrySettings { attempts: policy.retry_attempts },
+            eject: (&policy.eject).into(),
+            health: policy.health.as_ref().map(Into::into),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! nothing of files on disk, and nothing that holds between two keys.
 
 mod auth;
+mod health;
 mod route;
 mod upstream;
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use self::auth::{
     AuthSettings, ClaimSettings, ClaimValue, FilesSettings, NamesSettings, RouteAuthSettings, RouteAuthTable,
 };
+pub use self::health::{EjectSettings, HealthSettings};
 pub use self::route::RouteSettings;
 pub use self::upstream::{AddressSettings, RetrySettings, UpstreamSettings, WeightedSettings};
 use super::text::{AdminListen, NameServer, SecretText, Text};

@@ -111,6 +111,11 @@ impl Shape {
         self.0.get(name)?.as_i64().map(i128::from)
     }
 
+    /// A bound of the schema that need not be whole.
+    pub fn decimal(self, name: &str) -> Option<f64> {
+        self.0.get(name)?.as_f64()
+    }
+
     /// What a reference leads to.
     fn resolved(self) -> Self {
         let target = |reference: &'static str| ROOT.pointer(reference.strip_prefix('#')?);
@@ -144,6 +149,12 @@ fn tidy(schema: &mut Schema) {
     }
     if let Some(Value::Array(shapes)) = object.get_mut("anyOf") {
         shapes.retain(|shape| shape.get("type").is_none_or(|kind| kind != "null"));
+        if let [only] = shapes.as_slice()
+            && let Some(reference) = only.get("$ref").cloned()
+        {
+            object.remove("anyOf");
+            object.insert("$ref".to_owned(), reference);
+        }
     }
     if object.get("default").is_some_and(Value::is_null) {
         object.remove("default");

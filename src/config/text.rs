@@ -14,6 +14,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -90,6 +91,7 @@ pub const FORMATS: &[Format] = &[
     Format::of::<Target>(),
     Format::of::<Prefix>(),
     Format::of::<ExactPath>(),
+    Format::of::<PathAndQuery>(),
     Format::of::<Rewrite>(),
     Format::of::<AccessTarget>(),
     Format::of::<HostMatch>(),

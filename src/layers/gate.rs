@@ -119,10 +119,10 @@ fn stopped<G: Gate, S: Service<Request>>(reject: Reject, request: Request) -> St
 
 impl<G: Gate, S: Service<Request>> Parked<G, S> {
     /// Asks the gate again, now that it can tell.
-    fn go_on(mut self: Box<Self>) -> State<G, S> {
+    fn go_on(mut self) -> State<G, S> {
         match self.gate.check(&mut self.request) {
             Ok(pass) => {
-                let Self { gate, mut inner, request, .. } = *self;
+                let Self { gate, mut inner, request, .. } = self;
                 State::Running { inner: inner.call(request), after: Some((gate, pass)) }
             }
             Err(reject) => stopped(reject, self.request),
@@ -176,7 +176,7 @@ where
                         ready!(parked.until.as_mut().poll(cx));
                     }
                     match parked.take() {
-                        Some(parked) => parked.go_on(),
+                        Some(parked) => (*parked).go_on(),
                         None => return Poll::Pending,
                     }
                 }

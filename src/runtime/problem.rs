@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Method, Response, Version};
+use http::{HeaderValue, Method, Response, StatusCode, Version};
 use serde::Serialize;
 
 use super::outgoing::Outgoing;
@@ -19,10 +19,10 @@ pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/prob
 #[derive(Serialize)]
 struct Problem<'a> {
     r#type: &'static str,
-    title: &'static str,
+    title: &'a str,
     status: u16,
     detail: &'a str,
-    code: &'static str,
+    code: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
 }
@@ -30,14 +30,16 @@ struct Problem<'a> {
 /// The text of a problem body.
 pub fn text(reason: Reason, detail: &str, request_id: Option<&str>) -> Vec<u8> {
     let facts = reason.facts();
-    let problem = Problem {
-        r#type: "about:blank",
-        title: facts.title,
-        status: facts.status.as_u16(),
-        detail,
-        code: facts.code,
-        request_id,
-    };
+    write(facts.status, facts.title, facts.code, detail, request_id)
+}
+
+/// The text of a problem body for operators, whose refusals are none of the clients'.
+pub fn operators(status: StatusCode, code: &str, detail: &str) -> Vec<u8> {
+    write(status, status.canonical_reason().unwrap_or_default(), code, detail, None)
+}
+
+fn write(status: StatusCode, title: &str, code: &str, detail: &str, request_id: Option<&str>) -> Vec<u8> {
+    let problem = Problem { r#type: "about:blank", title, status: status.as_u16(), detail, code, request_id };
     serde_json::to_vec(&problem).unwrap_or_default()
 }
 

@@ -32,6 +32,8 @@ impl Codecs {
         let mut http1 = http1::Builder::new();
         // One flat write for head and body: 17.0 against 17.7 µs a small response, equal at 16 KiB, 8 % more at 1 MiB.
         http1.max_buf_size(limits.max_header_bytes.max(8192)).header_read_timeout(None).writev(false);
+        // Not that we serve clients that close one half: the socket itself looks whether the client is there.
+        http1.half_close(true);
         if limits.max_headers > FIELDS_ON_STACK {
             http1.max_headers(limits.max_headers);
         }

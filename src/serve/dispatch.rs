@@ -51,6 +51,9 @@ impl hyper::service::Service<http::Request<Incoming>> for Dispatch {
         let (mut head, incoming) = request.into_parts();
         let mut exchange = Box::new(Exchange::new(self.origin, busy, clock::now(), &head));
         let body = RequestBody::new(incoming, self.limits.pace);
+        if let Some(meter) = body.meter() {
+            self.client.uploads(meter);
+        }
         let examined = catch_unwind(AssertUnwindSafe(|| examine(&mut head, &mut exchange, &self.limits)))
             .unwrap_or_else(|_| Err(Reject::new(Reason::Internal, FAILED)));
         let snapshot = self.live.now();

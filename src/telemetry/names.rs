@@ -49,6 +49,8 @@ families! {
         "Time from a try to its response head.";
     UPSTREAM_ENDPOINTS: Gauge "tollgate_upstream_endpoints" ["upstream", "state"]
         "Addresses of an upstream, by state.";
+    UPSTREAM_EJECTIONS: Counter "tollgate_upstream_ejections_total" ["upstream"]
+        "Times that an address of an upstream was left out because requests to it failed.";
     UPSTREAM_RETRIES: Counter "tollgate_upstream_retries_total" ["upstream", "reason"]
         "Further tries, by why the one before failed.";
     UPSTREAM_CONNECTIONS: Gauge "tollgate_upstream_connections" ["upstream", "state"]

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::endpoint::{Endpoint, Ticket};
 use super::policy::{Balance, WeightedAddress};
@@ -18,6 +18,8 @@ pub struct Endpoints {
     list: Vec<Arc<Endpoint>>,
     /// The order of turns: each endpoint as often as its weight says, spread evenly.
     schedule: Vec<u16>,
+    /// Whether there is an endpoint that is not eligible; as long as there is none, nobody is asked.
+    barred: AtomicBool,
 }
 
 impl Endpoints {
@@ -36,7 +38,17 @@ impl Endpoints {
         list.sort_by_key(|endpoint| endpoint.address);
         list.dedup_by_key(|endpoint| endpoint.address);
         let weights: Vec<u32> = list.iter().map(|endpoint| endpoint.weight).collect();
-        Self { list, schedule: schedule(&weights) }
+        Self { list, schedule: schedule(&weights), barred: AtomicBool::new(false) }
+    }
+
+    /// Says whether there is an endpoint that is not eligible.
+    pub fn bar(&self, barred: bool) {
+        self.barred.store(barred, Ordering::Relaxed);
+    }
+
+    /// Whether this endpoint, one of them, may get the next request.
+    pub fn admits(&self, endpoint: &Endpoint) -> bool {
+        !self.barred.load(Ordering::Relaxed) || endpoint.is_eligible()
     }
 
     /// Every endpoint, in order.
@@ -123,9 +135,17 @@ impl Balancer {
     }
 }
 
+/// The endpoint whose turn it is, of those that may get the request: each of them as often as its weight says.
 fn untried<'a>(endpoints: &'a Endpoints, tried: &[SocketAddr], start: usize) -> Option<&'a Arc<Endpoint>> {
-    let turns = start..start.saturating_add(endpoints.schedule.len());
-    turns.map(|turn| endpoints.at_turn(turn)).find(|endpoint| !tried.contains(&endpoint.address))
+    let fits = |endpoint: &&Arc<Endpoint>| endpoints.admits(endpoint) && !tried.contains(&endpoint.address);
+    let first = endpoints.at_turn(start);
+    if tried.is_empty() && !endpoints.barred.load(Ordering::Relaxed) {
+        return Some(first);
+    }
+    let turns = || (0..endpoints.schedule.len()).map(|turn| endpoints.at_turn(turn)).filter(fits);
+    let count = turns().count().max(1);
+    // What fits may change between counting and choosing.
+    turns().nth(start % count).or_else(|| turns().next())
 }
 
 /// The less busy, by weight, of `first` and another endpoint drawn at random.
@@ -143,7 +163,8 @@ fn less_busy<'a>(
     let place = endpoints.list.iter().position(|endpoint| Arc::ptr_eq(endpoint, first)).unwrap_or(0);
     let second = &endpoints.list[(place + 1 + low % others) % endpoints.len()];
     let load = |endpoint: &Endpoint| (endpoint.in_flight() as u64 + 1) * 1000 / u64::from(endpoint.weight.max(1));
-    if !tried.contains(&second.address) && load(second) < load(first) { second } else { first }
+    let fits = endpoints.admits(second) && !tried.contains(&second.address);
+    if fits && load(second) < load(first) { second } else { first }
 }
 
 #[cfg(test)]

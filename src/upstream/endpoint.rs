@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::connection::{Connection, Kind};
+use super::standing::Standing;
 use super::wire::{Line, Lines};
 use crate::base::tasks::Group;
 
@@ -19,6 +20,7 @@ pub struct Endpoint {
     in_flight: AtomicUsize,
     requests: AtomicU64,
     retired: AtomicBool,
+    standing: Standing,
     /// Idle connections, most recently used last, one list per worker: a connection never changes its worker.
     idle: Box<[Mutex<Vec<Idle>>]>,
     /// What drives the open connections and tunnels that have a task.
@@ -43,6 +45,7 @@ impl Endpoint {
             in_flight: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
             retired: AtomicBool::new(false),
+            standing: Standing::default(),
             idle: (0..workers.max(1)).map(|_| Mutex::default()).collect(),
             open: Group::default(),
             lines: Lines::default(),
@@ -62,6 +65,16 @@ impl Endpoint {
     /// Whether the address has left the answer.
     pub fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Acquire)
+    }
+
+    /// Whether the next request may go there.
+    pub fn is_eligible(&self) -> bool {
+        self.standing.admits(|| self.requests())
+    }
+
+    /// What it is worth.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     /// Open connections and tunnels, and how many of them are idle.
@@ -85,12 +98,12 @@ impl Endpoint {
         Some(idle.remove(ready).connection)
     }
 
-    /// Keeps a connection for this worker's next request, unless the address has left or there are `most` already.
+    /// Keeps a connection for this worker's next request, unless the address gets none or there are `most` already.
     pub fn keep_idle(&self, worker: usize, connection: Connection, most: usize) {
         let Some(slot) = self.idle.get(worker) else { return };
         let mut idle = lock(slot);
-        // Looked at under the lock: `retire` raises the flag before it empties the lists.
-        if !self.is_retired() && idle.len() < most {
+        // Looked at under the lock: whoever raises a flag does so before the lists are emptied.
+        if !self.is_retired() && !self.standing.is_closed() && idle.len() < most {
             idle.push(Idle { connection, sweeps: 0 });
         }
     }
@@ -108,6 +121,11 @@ impl Endpoint {
     /// The address has left: no connection is kept any more, and the idle ones close at once.
     pub fn retire(&self) {
         self.retired.store(true, Ordering::Release);
+        self.close_idle();
+    }
+
+    /// Closes what is idle.
+    pub fn close_idle(&self) {
         for slot in &self.idle {
             lock(slot).clear();
         }

@@ -14,6 +14,9 @@ use crate::base::headers;
 pub struct Interim(Option<Arc<Client>>);
 
 impl Interim {
+    /// Nobody.
+    pub const NOBODY: Self = Self(None);
+
     /// The client of this exchange, where it speaks HTTP/1.1: an older one could take them for the answer.
     pub fn of(exchange: &Exchange) -> Self {
         Self((exchange.version == Version::HTTP_11).then(|| exchange.busy.client().clone()))

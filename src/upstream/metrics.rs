@@ -44,6 +44,7 @@ pub struct UpstreamMetrics {
     outcomes: [Counter; OUTCOMES.len()],
     retries: [Counter; RETRIES.len()],
     duration: Arc<Histogram>,
+    ejections: Counter,
 }
 
 impl std::fmt::Debug for UpstreamMetrics {
@@ -59,6 +60,7 @@ impl UpstreamMetrics {
             outcomes: OUTCOMES.map(|outcome| recorder.counter(names::UPSTREAM_REQUESTS, &[upstream, outcome])),
             retries: RETRIES.map(|reason| recorder.counter(names::UPSTREAM_RETRIES, &[upstream, reason])),
             duration: recorder.histogram(names::UPSTREAM_DURATION, &[upstream]),
+            ejections: recorder.counter(names::UPSTREAM_EJECTIONS, &[upstream]),
         }
     }
 
@@ -76,6 +78,11 @@ impl UpstreamMetrics {
             Outcome::Canceled => 9,
         };
         self.outcomes[index].increment(1);
+    }
+
+    /// An address was ejected.
+    pub fn ejected(&self) {
+        self.ejections.increment(1);
     }
 
     /// Another try follows.

@@ -4,8 +4,10 @@ pub mod answer;
 pub mod answers;
 pub mod balance;
 pub mod connection;
+pub mod eject;
 pub mod endpoint;
 pub mod forward;
+pub mod health;
 pub mod interim;
 pub mod limit;
 pub mod lookup;
@@ -13,9 +15,12 @@ pub mod metrics;
 pub mod policy;
 pub mod resolve;
 pub mod rewrite;
+pub mod standing;
 pub mod status;
 mod swarm;
 pub mod upgrade;
+pub mod ward;
+mod watching;
 pub mod wire;
 
 use std::net::SocketAddr;
@@ -25,7 +30,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::base::reject::{Reason, Reject};
 use crate::base::tasks::{self, Task};
@@ -72,10 +77,15 @@ pub struct Upstream {
     idle_per_worker: usize,
     retry_after: u64,
     control: Handle,
-    /// Whether the name has been answered once.
+    /// Whether the name has been answered once. Told of again whenever there may be an address where there was none.
     answered: watch::Sender<bool>,
+    /// Held by whoever decides about the health of the addresses.
+    ward: Mutex<()>,
+    /// What lets checks of the addresses begin.
+    checks: Arc<Semaphore>,
     resolving: OnceLock<Resolving>,
     sweeping: OnceLock<Task>,
+    looking: OnceLock<Task>,
 }
 
 impl Upstream {
@@ -94,8 +104,11 @@ impl Upstream {
             retry_after: tools.dns.refresh.as_secs().max(1),
             control: tools.control.clone(),
             answered: watch::Sender::new(false),
+            ward: Mutex::default(),
+            checks: health::permits(),
             resolving: OnceLock::new(),
             sweeping: OnceLock::new(),
+            looking: OnceLock::new(),
             policy: policy.clone(),
         });
         let _entered = tools.control.enter();
@@ -108,14 +121,13 @@ impl Upstream {
             }
         }
         let _ = upstream.sweeping.set(tasks::spawn(sweep(Arc::downgrade(&upstream), policy.keep_alive)));
+        let _ = upstream.looking.set(tasks::spawn(watching::look(Arc::downgrade(&upstream))));
         upstream
     }
 
     /// Takes a new list of addresses: the ones that stay keep their state, the ones that left are drained.
     fn replace(self: &Arc<Self>, addresses: &[WeightedAddress]) {
-        let old = self.endpoints.load_full();
-        let new = Arc::new(old.updated(addresses, self.workers));
-        self.endpoints.store(new.clone());
+        let (old, new) = self.renew(addresses);
         self.answered.send_replace(true);
         for gone in old.missing_in(&new) {
             gone.retire();
@@ -138,30 +150,33 @@ impl Upstream {
         self.balancer.pick(&self.endpoints.load(), failed, fastrand::u64(..))
     }
 
-    /// The same when there is none yet: waits, within the deadline, for the name's first answer.
+    /// The same when there is none yet: waits, within the deadline, for the name's first answer, and for the first
+    /// address of it to be checked.
     async fn pick_later(&self, failed: &[SocketAddr], deadline: Option<Instant>) -> Result<Ticket, Reject> {
         let mut answered = self.answered.subscribe();
-        let first_answer = answered.wait_for(|answered| *answered);
+        let first_answer = answered.wait_for(|answered| *answered && !self.is_checking());
         match deadline {
             Some(due) => drop(tokio::time::timeout_at(due.into(), first_answer).await),
             None => drop(first_answer.await),
         }
         self.pick(failed).ok_or_else(|| {
             Reject::new(Reason::NoEndpoints, "there is no address to send this request to")
-                .because(format!("upstream {} has no address", self.name))
+                .because(format!("upstream {} has no address that takes requests", self.name))
                 .retry_after(self.retry_after)
         })
     }
 
-    /// Whether there is an address that is not one of `failed`.
+    /// Whether there is an address for a request that is not one of `failed`.
     fn has_other_than(&self, failed: &[SocketAddr]) -> bool {
-        self.endpoints.load().iter().any(|endpoint| !failed.contains(&endpoint.address))
+        let endpoints = self.endpoints.load();
+        endpoints.iter().any(|endpoint| endpoints.admits(endpoint) && !failed.contains(&endpoint.address))
     }
 
     /// Hears how each try at an address ended, after this time to the response head where one came: the one place that
     /// draws conclusions from it.
-    fn tried(&self, _endpoint: &Arc<Endpoint>, outcome: Outcome, took: Option<Duration>) {
+    fn tried(&self, endpoint: &Arc<Endpoint>, outcome: Outcome, took: Option<Duration>) {
         self.metrics.ended(outcome, took);
+        self.weigh(endpoint, outcome, took);
         if outcome == Outcome::Connect {
             // The name may have changed.
             self.ask_now();

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::HeaderValue;
+use http::uri::PathAndQuery;
 
 /// Everything that one upstream is told: `[upstreams.NAME]`, validated.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +32,40 @@ pub struct UpstreamPolicy {
     pub host_header: HostHeader,
     /// Tries beyond the first, each on another address.
     pub retry_attempts: u32,
+    /// When an address that fails is left out.
+    pub eject: EjectPolicy,
+    /// How addresses are asked whether they are well; `None`: they are not.
+    pub health: Option<HealthPolicy>,
+}
+
+/// Passive health: what a failing address is left out for, from the requests that it was sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EjectPolicy {
+    /// Failures in a row that are one too many; at least 1.
+    pub failures: u32,
+    /// How long it is left out, times the ejections in a row.
+    pub base: Duration,
+    /// The longest that it is left out.
+    pub max: Duration,
+    /// Never more of the addresses than this, from 0 (none ever) to 1; one always stays.
+    pub max_share: f64,
+}
+
+/// Active health: a GET to each address, again and again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthPolicy {
+    /// What is asked for: a path, with a query if need be.
+    pub path: PathAndQuery,
+    /// Time between two checks of an address, give or take a tenth.
+    pub interval: Duration,
+    /// Time for one check, from connecting to the response head.
+    pub timeout: Duration,
+    /// Good checks in a row that bring an address back; at least 1.
+    pub healthy: u32,
+    /// Bad checks in a row that take it out; at least 1.
+    pub unhealthy: u32,
+    /// Statuses of a good answer.
+    pub expect: Vec<u16>,
 }
 
 /// Where an upstream's addresses come from.
@@ -140,6 +175,27 @@ impl UpstreamPolicy {
             drain_timeout: Duration::from_secs(30),
             host_header: HostHeader::Client,
             retry_attempts: 2,
+            eject: EjectPolicy::default(),
+            health: None,
+        }
+    }
+}
+
+impl Default for EjectPolicy {
+    fn default() -> Self {
+        Self { failures: 3, base: Duration::from_secs(5), max: Duration::from_secs(60), max_share: 0.5 }
+    }
+}
+
+impl Default for HealthPolicy {
+    fn default() -> Self {
+        Self {
+            path: PathAndQuery::from_static("/healthz"),
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
+            healthy: 2,
+            unhealthy: 3,
+            expect: vec![200],
         }
     }
 }

@@ -1,11 +1,17 @@
 //! What operators want to know of an upstream: its addresses, their state, and what its name last answered.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use super::Upstream;
+use super::eject::Phase;
+use super::endpoint::Endpoint;
+use super::health::Verdict;
 use super::resolve::Status as NameStatus;
+use super::standing::Record;
+use crate::base::clock;
 use crate::telemetry::names;
 use crate::telemetry::recorder::{Recorder, sample};
 
@@ -31,12 +37,23 @@ pub struct AddressStatus {
     pub address: SocketAddr,
     /// Whether it takes requests.
     pub state: AddressState,
+    /// Why it is in that state, or what else is wrong with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// How long it is left out at least, in seconds; 0 when the next request tries whether it is well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ejected_seconds: Option<f64>,
+    /// Whether it is no address of the upstream any more.
+    #[serde(skip)]
+    pub has_left: bool,
     /// Its share relative to the others.
     pub weight: u32,
     /// Requests that it is busy with.
     pub in_flight: usize,
     /// Requests that it was given.
     pub requests: u64,
+    /// Failures since its last good answer.
+    pub failures: u32,
     /// Open connections to it, tunnels included.
     pub connections: usize,
     /// Those of them that wait for a request.
@@ -49,46 +66,103 @@ pub struct AddressStatus {
 pub enum AddressState {
     /// Takes requests.
     Healthy,
-    /// Has left; finishes what it has.
+    /// Left out, because requests to it failed.
+    Ejected,
+    /// Left out, because its checks are bad.
+    Unhealthy,
+    /// New; waits for its first check.
+    Checking,
+    /// Has left, or was taken out by an operator; finishes what it has.
     Draining,
+}
+
+const STATES: [(AddressState, &str); 5] = [
+    (AddressState::Healthy, "healthy"),
+    (AddressState::Ejected, "ejected"),
+    (AddressState::Unhealthy, "unhealthy"),
+    (AddressState::Checking, "checking"),
+    (AddressState::Draining, "draining"),
+];
+
+impl AddressStatus {
+    /// An endpoint now.
+    pub fn of(endpoint: &Endpoint, now: Instant) -> Self {
+        let (state, why, left_out) = endpoint.standing().record().state(now);
+        let (state, why) = match endpoint.is_retired() {
+            true => (AddressState::Draining, Some("it is no address of the upstream any more".to_owned())),
+            false => (state, why),
+        };
+        let (connections, idle) = endpoint.connections();
+        Self {
+            address: endpoint.address,
+            state,
+            why,
+            ejected_seconds: left_out.filter(|_| state == AddressState::Ejected).map(|left| left.as_secs_f64()),
+            has_left: endpoint.is_retired(),
+            weight: endpoint.weight,
+            in_flight: endpoint.in_flight(),
+            requests: endpoint.requests(),
+            failures: endpoint.standing().failures(),
+            connections,
+            idle,
+        }
+    }
+}
+
+impl Record {
+    /// The state, why, and how long an ejection still takes.
+    fn state(&self, now: Instant) -> (AddressState, Option<String>, Option<Duration>) {
+        let complaint = || self.complaint.as_ref().map(|complaint| format!("its last check was bad: {complaint}"));
+        if self.drained {
+            return (AddressState::Draining, Some("an operator has drained it".to_owned()), None);
+        }
+        if self.verdict == Some(Verdict::Unchecked) {
+            return (AddressState::Checking, Some("it was not checked yet".to_owned()), None);
+        }
+        if self.is_unhealthy() {
+            return (AddressState::Unhealthy, complaint(), None);
+        }
+        match self.case.phase {
+            Phase::Serving => (AddressState::Healthy, complaint(), None),
+            Phase::Suspect(trouble) => {
+                (AddressState::Healthy, Some(format!("{trouble}; stays, for too many are left out already")), None)
+            }
+            Phase::Ejected { until, trouble, .. } => {
+                let left = until.saturating_duration_since(now);
+                (AddressState::Ejected, Some(format!("{trouble}; ejection {} in a row", self.case.row)), Some(left))
+            }
+            Phase::Trial { trouble, .. } => {
+                (AddressState::Ejected, Some(format!("{trouble}; the next request tries it")), Some(Duration::ZERO))
+            }
+        }
+    }
 }
 
 impl Upstream {
     /// The upstream now.
     pub fn status(&self) -> UpstreamStatus {
         let leaving = self.draining().clone();
-        let current = self.endpoints.load();
-        let healthy = current.iter().map(|endpoint| (endpoint, AddressState::Healthy));
-        let draining = leaving.iter().map(|endpoint| (endpoint, AddressState::Draining));
-        let addresses = healthy.chain(draining).map(|(endpoint, state)| {
-            let (connections, idle) = endpoint.connections();
-            AddressStatus {
-                address: endpoint.address,
-                state,
-                weight: endpoint.weight,
-                in_flight: endpoint.in_flight(),
-                requests: endpoint.requests(),
-                connections,
-                idle,
-            }
-        });
+        let (current, now) = (self.endpoints.load(), clock::now());
         UpstreamStatus {
             name: self.name.to_string(),
-            addresses: addresses.collect(),
+            addresses: current.iter().chain(&leaving).map(|endpoint| AddressStatus::of(endpoint, now)).collect(),
             dns: self.resolving.get().map(super::resolve::Resolving::status),
         }
     }
 
-    /// Whether there is an address to send to, or the name has at least been answered.
-    pub fn is_ready(&self) -> bool {
-        !self.endpoints.load().is_empty() || *self.answered.borrow()
+    /// Why no client should be sent here yet, if so: nobody knows an address that could answer.
+    pub fn waits_for(&self) -> Option<&'static str> {
+        if self.endpoints.load().is_empty() && !*self.answered.borrow() {
+            return Some("no DNS answer yet");
+        }
+        self.is_checking().then_some("no checked address yet")
     }
 }
 
 impl UpstreamStatus {
     /// Sets the gauges of this upstream.
     pub fn measure(&self, recorder: &Recorder) {
-        for (state, label) in [(AddressState::Healthy, "healthy"), (AddressState::Draining, "draining")] {
+        for (state, label) in STATES {
             let count = self.addresses.iter().filter(|address| address.state == state).count();
             recorder.gauge(names::UPSTREAM_ENDPOINTS, &[&self.name, label]).set(count as f64);
         }
@@ -101,11 +175,10 @@ impl UpstreamStatus {
         }
     }
 
-    /// Writes the samples of each address that takes requests. One that has left has no series any more; it may have
-    /// come back meanwhile, and there is one series for an address.
+    /// Writes the samples of each address that has not left. One that has has no series any more; it may have come back
+    /// meanwhile, and there is one series for an address.
     pub fn render(&self, page: &mut String) {
-        let healthy = |address: &&AddressStatus| address.state == AddressState::Healthy;
-        for address in self.addresses.iter().filter(healthy).take(SERIES) {
+        for address in self.addresses.iter().filter(|address| !address.has_left).take(SERIES) {
             let values = [self.name.as_str(), &address.address.to_string()];
             sample(page, names::ENDPOINT_REQUESTS, &values, address.requests);
         }

@@ -29,6 +29,7 @@ pub fn agrees<B>(asked: &Asked, response: &http::Response<B>) -> bool {
 pub fn tunnel<B>(asked: Asked, response: http::Response<B>, ticket: Ticket, exchange: &mut Exchange) -> Parts {
     let (heir, inherited) = oneshot::channel();
     exchange.heir = Some(heir);
+    exchange.busy.client().switch();
     let (mut head, body) = response.into_parts();
     let upstream = head.extensions.remove::<OnUpgrade>();
     drop(body);

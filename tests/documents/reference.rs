@@ -22,6 +22,7 @@ const FORMATS: &[(&str, &str)] = &[
     ("moment", "`2026-01-31T12:00:00Z`"),
     ("name-server", "`ip` or `ip:port`"),
     ("network", "`ip/bits`"),
+    ("path-and-query", "path"),
     ("path-prefix", "path"),
     ("rewrite", "path"),
     ("secret", "secret"),
@@ -132,6 +133,7 @@ fn value(shape: &Value, root: &Value) -> String {
         }
         "object" => "table of texts".to_owned(),
         "integer" => "number".to_owned() + &bounds(shape, "minimum", "maximum"),
+        "number" => "decimal number".to_owned() + &bounds(shape, "minimum", "maximum"),
         "boolean" => "`true` or `false`".to_owned(),
         "string" if format.is_empty() => "text".to_owned(),
         "string" => format.replace('-', " "),

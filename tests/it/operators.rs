@@ -53,7 +53,8 @@ async fn every_family_is_one_that_is_documented_and_says_what_it_is() {
     let town = Town::new().await;
     let _container = town.start("app", 1).await;
     town.publish("app.test", &[1]);
-    let gate = town.gate(&town.route("app"));
+    let auth = "auth = { use = 'main', optional = true }\n[auth.main]\nsecret = '0123456789abcdef0123456789abcdef'\n";
+    let gate = town.gate(&format!("{}{auth}", town.route("app")));
     for path in ["/app/", "/nowhere"] {
         ask(gate.address(), path).await;
     }

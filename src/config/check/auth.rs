@@ -174,12 +174,7 @@ fn encrypted(url: &WebUrl, settings: &AuthSettings, path: &KeyPath, findings: &m
     }
 }
 
-fn public_keys(
-    files: &FilesSettings,
-    path: &KeyPath,
-    context: &Context,
-    findings: &mut Findings,
-) -> Option<KeySource> {
+fn public_keys(files: &FilesSettings, path: &KeyPath, context: &Context, findings: &mut Findings) -> Option<KeySource> {
     let files: Vec<(KeyPath, PathBuf)> = match files {
         FilesSettings::One(one) => vec![(path.clone(), context.folder.join(&one.0.0))],
         FilesSettings::Several(list) => {
@@ -226,7 +221,9 @@ fn algorithms(settings: &AuthSettings, source: &KeySource, path: &KeyPath, findi
         }
         let fault = match secret {
             true => Fault::new(format!("`{}` needs a public key, and there is a secret", Algorithm::name(algorithm.0))),
-            false => Fault::new(format!("`{}` needs a secret, and there are public keys", Algorithm::name(algorithm.0))),
+            false => {
+                Fault::new(format!("`{}` needs a secret, and there are public keys", Algorithm::name(algorithm.0)))
+            }
         };
         findings.value(&path.key("algorithms").index(at), fault);
     }
@@ -240,7 +237,8 @@ fn mapping(
     let mut checked: Vec<(String, HeaderName)> = Vec::new();
     for (claim, Text(name)) in written {
         if TAKEN.contains(&name.as_str().replace('_', "-").as_str()) {
-            let fault = Fault::new(format!("the field `{name}` has another meaning")).hint("choose one like `x-user-id`");
+            let fault =
+                Fault::new(format!("the field `{name}` has another meaning")).hint("choose one like `x-user-id`");
             findings.value(&path.key(claim), fault);
         }
         if let Some((first, _)) = checked.iter().find(|(_, other)| other == name) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::health;
 use crate::config::file::{AddressSettings, ConfigFile, UpstreamSettings};
 use crate::config::findings::Findings;
 use crate::config::key::KeyPath;
@@ -18,7 +19,10 @@ pub(super) fn upstreams(file: &ConfigFile, findings: &mut Findings) -> Upstreams
     for (name, settings) in &file.upstreams {
         let path = KeyPath::dotted("upstreams").key(name);
         if let Some(discovery) = discovery(settings, &path, findings) {
-            checked.insert(name.clone(), Arc::new(policy(name, discovery, settings)));
+            let mut policy = policy(name, discovery, settings);
+            policy.eject = health::eject(&settings.eject, &path.key("eject"), findings);
+            policy.health = settings.health.as_ref().map(health::health);
+            checked.insert(name.clone(), Arc::new(policy));
         }
     }
     checked
@@ -62,8 +66,6 @@ fn weighted(list: &[AddressSettings], path: &KeyPath, findings: &mut Findings) -
 
 fn policy(name: &str, discovery: Discovery, settings: &UpstreamSettings) -> UpstreamPolicy {
     UpstreamPolicy {
-        name: name.to_owned(),
-        discovery,
         balance: settings.balance.0,
         connect_timeout: settings.connect_timeout.0,
         response_timeout: settings.response_timeout.0,
@@ -73,5 +75,6 @@ fn policy(name: &str, discovery: Discovery, settings: &UpstreamSettings) -> Upst
         drain_timeout: settings.drain_timeout.0,
         host_header: settings.host_header.0.clone(),
         retry_attempts: settings.retry.attempts,
+        ..UpstreamPolicy::new(name, discovery)
     }
 }

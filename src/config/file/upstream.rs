@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::health::{EjectSettings, HealthSettings};
 use crate::config::text::{DnsTarget, Text};
 use crate::upstream::policy::{Balance, Discovery, HostHeader, UpstreamPolicy};
 
@@ -40,6 +41,11 @@ pub struct UpstreamSettings {
     pub host_header: Text<HostHeader>,
     /// What is tried again.
     pub retry: RetrySettings,
+    /// Passive health: an address whose requests fail is left out for a while.
+    pub eject: EjectSettings,
+    /// Active health: each address is asked again and again whether it is well. Off unless the table is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthSettings>,
 }
 
 /// An address of a fixed list.

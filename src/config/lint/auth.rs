@@ -94,8 +94,9 @@ fn ways_around(config: &Config, findings: &mut Findings) {
     for (at, route) in config.routes.iter().enumerate() {
         let asked = asking.iter().find(|(_, other)| shares_host(route, other));
         if let (EncodedSlashes::Allow, Some((other, _))) = (route.encoded_slashes, asked) {
-            let fault = Fault::new("escaped slashes pass here, and a backend may read them as slashes: a way around auth")
-                .hint("leave `encoded_slashes` out, or see that the backend never decodes `%2F`");
+            let fault =
+                Fault::new("escaped slashes pass here, and a backend may read them as slashes: a way around auth")
+                    .hint("leave `encoded_slashes` out, or see that the backend never decodes `%2F`");
             let (here, there) = (KeyPath::dotted("routes").index(at), KeyPath::dotted("routes").index(*other));
             findings.warn("way-around-auth", &here.key("encoded_slashes"), fault, Some((&there, "asks for auth")));
         }

@@ -126,12 +126,30 @@ fn form(text: &str, shape: Shape) -> Result<(), Fault> {
 
 /// Whether a number is within bounds. Where the schema wants a size, a bare number is a number of bytes.
 fn bounds(number: Num, shape: Shape) -> Result<(), Fault> {
+    if shape.takes("number") {
+        return decimal_bounds(number, shape);
+    }
     let Some(number) = integer(number) else { return Ok(()) };
     if shape.takes("string") && number >= 0 {
         return form(&number.to_string(), shape);
     }
     let least = shape.number("minimum").or(shape.takes("string").then_some(0));
     match (least, shape.number("maximum")) {
+        (Some(least), _) if number < least => {
+            Err(Fault::new(format!("{number} is too small")).hint(format!("the least is {least}")))
+        }
+        (_, Some(most)) if number > most => {
+            Err(Fault::new(format!("{number} is too large")).hint(format!("the most is {most}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The same for a number that need not be whole.
+fn decimal_bounds(number: Num, shape: Shape) -> Result<(), Fault> {
+    let number = number.to_f64().or_else(|| integer(number).map(|number| number as f64)).unwrap_or(f64::NAN);
+    match (shape.decimal("minimum"), shape.decimal("maximum")) {
+        _ if !number.is_finite() => Err(Fault::new(format!("{number} is not a number that can be used"))),
         (Some(least), _) if number < least => {
             Err(Fault::new(format!("{number} is too small")).hint(format!("the least is {least}")))
         }

@@ -70,9 +70,9 @@ impl Syntax for Moment {
 
     fn parse(text: &str) -> Result<Self, Fault> {
         let moment = text.parse::<jiff::Timestamp>().ok().and_then(|moment| u64::try_from(moment.as_second()).ok());
-        moment.map(Self).ok_or_else(|| {
-            Fault::new(format!("`{text}` is not a moment")).hint("write it like `2026-01-31T12:00:00Z`")
-        })
+        moment
+            .map(Self)
+            .ok_or_else(|| Fault::new(format!("`{text}` is not a moment")).hint("write it like `2026-01-31T12:00:00Z`"))
     }
 
     fn print(&self) -> String {

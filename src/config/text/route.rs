@@ -1,5 +1,6 @@
 //! What a route is matched by, and what becomes of its path, as texts of the configuration.
 
+use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method};
 
 use super::net::check_dns_name;
@@ -56,6 +57,24 @@ impl Syntax for ExactPath {
 
     fn print(&self) -> String {
         self.0.clone()
+    }
+}
+
+impl Syntax for PathAndQuery {
+    const FORMAT: &'static str = "path-and-query";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let bad = |what: &str| Err(Fault::new(format!("`{text}` {what}")).hint("write a path like `/healthz`"));
+        match Self::try_from(text) {
+            _ if !text.starts_with('/') => bad("does not begin with `/`"),
+            _ if text.contains('#') => bad("has a fragment, which is never sent"),
+            Ok(path) if path.as_str() == text => Ok(path),
+            _ => bad("is not a path"),
+        }
+    }
+
+    fn print(&self) -> String {
+        self.to_string()
     }
 }
 

@@ -35,8 +35,7 @@ use Algorithm::{EdDsa, Es256, Es384, Hs256, Hs384, Hs512, Ps256, Ps384, Ps512, R
 
 impl Algorithm {
     /// All of them.
-    pub const ALL: [Self; 12] =
-        [Rs256, Rs384, Rs512, Ps256, Ps384, Ps512, Es256, Es384, EdDsa, Hs256, Hs384, Hs512];
+    pub const ALL: [Self; 12] = [Rs256, Rs384, Rs512, Ps256, Ps384, Ps512, Es256, Es384, EdDsa, Hs256, Hs384, Hs512];
 
     /// The name in a token's header.
     pub const fn name(self) -> &'static str {
@@ -132,9 +131,12 @@ mod tests {
     fn sets_hold_what_was_put_in() {
         for algorithm in Algorithm::ALL {
             assert_eq!(Algorithms::HMAC.has(algorithm), algorithm.is_symmetric());
-            assert_eq!(Algorithms::RSA.has(algorithm), algorithm.name().ends_with(['6', '4', '2']) && {
-                algorithm.name().starts_with("RS") || algorithm.name().starts_with("PS")
-            });
+            assert_eq!(
+                Algorithms::RSA.has(algorithm),
+                algorithm.name().ends_with(['6', '4', '2']) && {
+                    algorithm.name().starts_with("RS") || algorithm.name().starts_with("PS")
+                }
+            );
             assert_eq!(Algorithms::of(&[algorithm]).0.count_ones(), 1);
         }
     }

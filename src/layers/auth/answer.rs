@@ -11,8 +11,12 @@ use crate::base::reject::{Reason, Reject};
 /// seconds.
 pub fn refusal(failure: &Failure, policy: &str, scopes: &[String], retry_after: u64) -> Reject {
     let (reason, detail, challenge) = match failure {
-        Failure::Missing => (Reason::TokenMissing, "this route asks for a token", "Bearer realm=\"tollgate\"".to_owned()),
-        Failure::Expired(_) => (Reason::TokenExpired, "the token has expired", error("invalid_token", "the token has expired")),
+        Failure::Missing => {
+            (Reason::TokenMissing, "this route asks for a token", "Bearer realm=\"tollgate\"".to_owned())
+        }
+        Failure::Expired(_) => {
+            (Reason::TokenExpired, "the token has expired", error("invalid_token", "the token has expired"))
+        }
         Failure::Scope(_) => {
             let detail = "the token does not have the scopes that this route asks for";
             let scopes = format!("{}, scope=\"{}\"", error("insufficient_scope", detail), scopes.join(" "));

@@ -140,17 +140,17 @@ mod tests {
             "..",
             "...",
             "a.b",
-            "eyJhbGciOiJFUzI1NiJ9.e30.",         // no signature
-            "eyJhbGciOiJFUzI1NiJ9.e30.AAAA.",    // a fourth part
-            "eyJhbGciOiJFUzI1NiJ9.e30.AAA=",     // padding
-            "eyJhbGciOiJFUzI1NiJ9=.e30.AAAA",    // padding
-            "eyJhbGciOiJFUzI1NiJ9.e30.AAB",      // bits behind the end
-            "eyJhbGciOiJFUzI1NiJ9.e30.AA+A",     // the other alphabet
-            "eyJhbGciOiJFUzI1NiJ9.e30.AA A",     // a space
+            "eyJhbGciOiJFUzI1NiJ9.e30.",      // no signature
+            "eyJhbGciOiJFUzI1NiJ9.e30.AAAA.", // a fourth part
+            "eyJhbGciOiJFUzI1NiJ9.e30.AAA=",  // padding
+            "eyJhbGciOiJFUzI1NiJ9=.e30.AAAA", // padding
+            "eyJhbGciOiJFUzI1NiJ9.e30.AAB",   // bits behind the end
+            "eyJhbGciOiJFUzI1NiJ9.e30.AA+A",  // the other alphabet
+            "eyJhbGciOiJFUzI1NiJ9.e30.AA A",  // a space
             "eyJhbGciOiJFUzI1NiJ9 .e30.AAAA",
             "eyJhbGciOiJFUzI1NiJ9.e30.AAAA\n",
-            "eyJhbGciOiJFUzI1NiJ9.e31.AAAA",     // bits behind the end
-            "eyJhbGciOiJFUzI1NiJ9.e30.A.A.A",    // encrypted
+            "eyJhbGciOiJFUzI1NiJ9.e31.AAAA",  // bits behind the end
+            "eyJhbGciOiJFUzI1NiJ9.e30.A.A.A", // encrypted
             "é.e30.AAAA",
         ] {
             assert!(matches!(Jws::parse(token.as_bytes()), Err(Failure::Malformed(_))), "{token}");

@@ -104,7 +104,9 @@ impl Keys {
         let mut keys = Self::default();
         for (at, value) in set.keys.into_iter().enumerate() {
             let id = value.get("kid").and_then(Value::as_str).map(super::failure::shown);
-            match serde_json::from_value(value).map_err(|error| error.to_string()).and_then(|written| key(written, origin))
+            match serde_json::from_value(value)
+                .map_err(|error| error.to_string())
+                .and_then(|written| key(written, origin))
             {
                 Ok(key) => keys.list.push(key),
                 Err(why) => {
@@ -184,7 +186,9 @@ impl Keys {
 
 impl Key {
     fn is_secret(&self) -> bool {
-        self.algorithms.has(Algorithm::Hs256) || self.algorithms.has(Algorithm::Hs384) || self.algorithms.has(Algorithm::Hs512)
+        self.algorithms.has(Algorithm::Hs256)
+            || self.algorithms.has(Algorithm::Hs384)
+            || self.algorithms.has(Algorithm::Hs512)
     }
 }
 

@@ -162,9 +162,7 @@ impl KeySet {
         // A round that runs already may have asked before the key was there.
         let wanted = progress.started + 1;
         let waiting = shared.wait(until, move |shared, progress| {
-            progress.completed >= wanted
-                || shared.has(&id)
-                || !progress.is_running() && progress.extra_from > until
+            progress.completed >= wanted || shared.has(&id) || !progress.is_running() && progress.extra_from > until
         });
         if waiting.is_some() {
             shared.hurry.notify_one();
@@ -215,4 +213,3 @@ fn limit(now: Instant, deadline: Option<Instant>) -> Instant {
     let until = now + PATIENCE;
     deadline.map_or(until, |deadline| until.min(deadline))
 }
-

@@ -112,7 +112,8 @@ fn read<E: std::fmt::Display>(
     paths: &[PathBuf],
     parse: impl Fn(&[u8]) -> Result<Keys, E>,
 ) -> Result<(Round, Vec<Stamp>), FetchError> {
-    let wrong = |path: &Path, error: &dyn std::fmt::Display| FetchError::Content(format!("{}: {error}", path.display()));
+    let wrong =
+        |path: &Path, error: &dyn std::fmt::Display| FetchError::Content(format!("{}: {error}", path.display()));
     let mut round = Round { keys: Keys::default(), bytes: Vec::new(), max_age: None };
     let mut seen = Vec::with_capacity(paths.len());
     for path in paths {

@@ -108,7 +108,9 @@ fn strip_cookie(fields: &mut HeaderMap, name: &str) {
     let kept: Vec<Vec<u8>> = fields
         .get_all(COOKIE)
         .iter()
-        .map(|line| pairs(line).filter(|pair| !pair.is_empty() && !is_named(pair, name)).collect::<Vec<_>>().join(&b"; "[..]))
+        .map(|line| {
+            pairs(line).filter(|pair| !pair.is_empty() && !is_named(pair, name)).collect::<Vec<_>>().join(&b"; "[..])
+        })
         .filter(|line| !line.is_empty())
         .collect();
     fields.remove(COOKIE);

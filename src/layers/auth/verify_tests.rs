@@ -50,7 +50,9 @@ fn a_token_does_not_choose_its_algorithm() {
     let rsa = Signer::rsa("k", Algorithm::Rs256);
     let (keys, n) = (rsa.keys(), rsa.jwk["n"].as_str().unwrap().to_owned());
     // The public key as a secret: its text, its set, its numbers.
-    for secret in [rsa.jwk.to_string().into_bytes(), json!({"keys": [rsa.jwk]}).to_string().into_bytes(), n.into_bytes()] {
+    for secret in
+        [rsa.jwk.to_string().into_bytes(), json!({"keys": [rsa.jwk]}).to_string().into_bytes(), n.into_bytes()]
+    {
         let token = Signer::hmac(&secret, Algorithm::Hs256).sign(r#"{"alg":"HS256","kid":"k"}"#, &claims().to_string());
         assert_eq!(result(&token, &keys), Err(Failure::Algorithm("HS256".to_owned())));
     }

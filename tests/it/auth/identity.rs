@@ -41,7 +41,8 @@ async fn claims_are_told_and_nothing_else() {
             let answer = guarded.ask(&format!("{SPOOFED}Authorization: Bearer {token}\r\n")).await;
             assert_eq!(answer.status(), 200);
             let (mut found, mut expected) = (named(&guarded), expected.clone());
-            (found.sort(), expected.sort());
+            found.sort();
+            expected.sort();
             assert_eq!(found, expected);
         }
     }

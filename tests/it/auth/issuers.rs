@@ -161,10 +161,7 @@ async fn who_waits_for_keys_waits_no_longer_than_the_route_allows() {
     let backend = crate::support::Backend::answering(crate::support::OK).await;
     let gate = crate::support::Gate::before(
         &backend,
-        &format!(
-            "auth = 'main'\ntimeout = '50ms'\n[auth.main]\njwks_url = '{}'\nallow_http = true\n",
-            issuer.url()
-        ),
+        &format!("auth = 'main'\ntimeout = '50ms'\n[auth.main]\njwks_url = '{}'\nallow_http = true\n", issuer.url()),
     );
     let token = Signer::es256("k").good("a");
     let request = format!("GET / HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer {token}\r\n\r\n");

@@ -7,6 +7,7 @@ mod issuers;
 mod rotation;
 mod rules;
 mod several;
+mod tls;
 
 use std::path::PathBuf;
 

@@ -46,14 +46,17 @@ async fn no_valid_token_is_refused_while_keys_rotate() {
         })
         .collect();
     for next in 1..=ROTATIONS {
-        let all_at = |key: usize| passed.iter().all(|at| at.load(Ordering::SeqCst) == key) || clients.iter().any(|c| c.is_finished());
+        let all_at = |key: usize| {
+            passed.iter().all(|at| at.load(Ordering::SeqCst) == key) || clients.iter().any(|c| c.is_finished())
+        };
         eventually("tokens of the key", || all_at(next - 1)).await;
         // First the key, then tokens by it; the one before goes when nobody uses it any more.
         issuer.publish(&[&signers[next - 1], &signers[next]]);
         current.store(next, Ordering::SeqCst);
     }
     eventually("tokens of the last key", || {
-        passed.iter().all(|at| at.load(Ordering::SeqCst) == ROTATIONS) || clients.iter().any(|client| client.is_finished())
+        passed.iter().all(|at| at.load(Ordering::SeqCst) == ROTATIONS)
+            || clients.iter().any(|client| client.is_finished())
     })
     .await;
     stop.store(true, Ordering::Relaxed);

@@ -20,7 +20,9 @@ async fn scopes_and_claims_are_asked_of_every_request() {
         claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         signer.token(&claims)
     };
-    for passing in [json!({}), json!({"scope": "", "scp": ["orders:read", "orders:write"]}), json!({"tenant": ["acme"]})] {
+    for passing in
+        [json!({}), json!({"scope": "", "scp": ["orders:read", "orders:write"]}), json!({"tenant": ["acme"]})]
+    {
         assert_eq!(guarded.bearer(&claims(passing.clone())).await.status(), 200, "{passing}");
     }
     for (refused, named) in [
@@ -93,10 +95,20 @@ async fn no_spelling_of_a_path_is_a_way_around() {
          [[routes]]\nprefix = '/a/private'\nupstream = 'http://{address}'\nauth = 'main'\n\
          [auth.main]\npublic_key_file = {file:?}\n"
     ));
-    for path in ["/a/private", "/a/private/", "/a//private/x", "/a/b/../private", "/a/./private", "/%61/%70rivate", "/a/private/."] {
+    for path in [
+        "/a/private",
+        "/a/private/",
+        "/a//private/x",
+        "/a/b/../private",
+        "/a/./private",
+        "/%61/%70rivate",
+        "/a/private/.",
+    ] {
         assert_eq!(get(gate.address(), path).await.status(), 401, "{path}");
     }
-    for path in ["/a%2Fprivate", "/a%2fprivate/x", "/a%5Cprivate", "/a/b/..%2Fprivate", "/a%252Fprivate", "/x%2F..%2Fa/private"] {
+    for path in
+        ["/a%2Fprivate", "/a%2fprivate/x", "/a%5Cprivate", "/a/b/..%2Fprivate", "/a%252Fprivate", "/x%2F..%2Fa/private"]
+    {
         assert_eq!(get(gate.address(), path).await.refusal(), (400, "bad_request".to_owned()), "{path}");
     }
     assert!(backend.seen().is_empty());

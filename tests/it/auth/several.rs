@@ -44,7 +44,8 @@ async fn the_issuer_chooses_and_then_the_key() {
         assert_eq!((bearer(token(&open, "https://anybody/")).await, from()), (200, None));
     }
     let passed = backend.seen().len();
-    for (signer, issuer) in [(&one, "https://two/"), (&two, "https://one/"), (&one, "https://three/"), (&open, "https://one/")]
+    for (signer, issuer) in
+        [(&one, "https://two/"), (&two, "https://one/"), (&one, "https://three/"), (&open, "https://one/")]
     {
         assert_eq!(bearer(token(signer, issuer)).await, 401, "{issuer}");
     }

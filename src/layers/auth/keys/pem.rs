@@ -24,7 +24,7 @@ pub(super) fn keys(text: &[u8]) -> Result<Vec<Key>, String> {
         if label.contains("PRIVATE") {
             return Err(format!("{} is a private key: give the gateway the public one", place()));
         }
-        let key = key(block[..end].as_bytes()).ok_or_else(|| {
+        let key = key(&block.as_bytes()[..end]).ok_or_else(|| {
             format!("{} is not an RSA key of 2048 to 8192 bits, nor one on P-256, P-384 or Ed25519", place())
         })?;
         found.push(key);

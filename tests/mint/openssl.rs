@@ -130,7 +130,7 @@ fn keys_that_openssl_makes_sign_in_every_form_that_it_writes() {
 }
 
 #[test]
-fn the_helper_of_this_test_writes_the_der_that_the_library_reads() {
+fn the_der_that_this_test_writes_is_what_the_library_reads() {
     use aws_lc_rs::signature::{
         ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, UnparsedPublicKey, VerificationAlgorithm,
     };

@@ -16,6 +16,8 @@ pub enum Reason {
     MethodNotAllowed,
     /// Malformed or ambiguous framing, host or path.
     BadRequest,
+    /// The client's address may not use the route.
+    IpDenied,
     /// Too many fields, or too many bytes of them.
     HeaderTooLarge,
     /// A body over its limit, announced or counted.
@@ -65,10 +67,11 @@ pub struct Facts {
 
 impl Reason {
     /// Every reason there is.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::NoRoute,
         Self::MethodNotAllowed,
         Self::BadRequest,
+        Self::IpDenied,
         Self::HeaderTooLarge,
         Self::BodyTooLarge,
         Self::BodyTimeout,
@@ -94,6 +97,7 @@ impl Reason {
             Self::NoRoute => (StatusCode::NOT_FOUND, "no_route", "No route"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed"),
             Self::BadRequest => (StatusCode::BAD_REQUEST, "bad_request", "Bad request"),
+            Self::IpDenied => (StatusCode::FORBIDDEN, "ip_denied", "Address denied"),
             Self::HeaderTooLarge => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header_too_large", "Request head too large")
             }

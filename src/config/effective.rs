@@ -160,6 +160,8 @@ impl From<&RouteConfig> for RouteSettings {
             timeout: Text(route.timeout),
             max_body: Some(Text(Size(route.max_body))),
             max_in_flight: route.max_in_flight,
+            allow_ips: Text::list(&route.allow_ips),
+            deny_ips: Text::list(&route.deny_ips),
             auth: route.auth.as_ref().map(Into::into),
         }
     }

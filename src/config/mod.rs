@@ -198,6 +198,10 @@ pub struct RouteConfig {
     pub max_body: u64,
     /// Most requests at a time; 0 means no limit.
     pub max_in_flight: usize,
+    /// Clients that may use the route; empty means any.
+    pub allow_ips: Vec<IpNet>,
+    /// Clients that may not, allowed or not.
+    pub deny_ips: Vec<IpNet>,
     /// Who may pass; `None` means everybody.
     pub auth: Option<RouteAuth>,
 }

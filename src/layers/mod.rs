@@ -8,6 +8,7 @@ pub mod body_limit;
 pub mod deadline;
 pub mod gate;
 pub mod in_flight;
+pub mod ip_access;
 pub mod metrics;
 pub mod path_guard;
 pub mod request_id;
@@ -23,6 +24,7 @@ use body_limit::BodyLimit;
 use deadline::Deadline;
 use gate::{GateLayer, Gated};
 use in_flight::InFlight;
+use ip_access::IpAccess;
 use metrics::Metrics;
 use path_guard::PathGuard;
 use request_id::RequestId;
@@ -36,6 +38,8 @@ pub struct Policies {
     pub access_log: Option<Arc<AccessLog>>,
     /// Numbers about requests.
     pub metrics: Arc<Metrics>,
+    /// The addresses that may come in.
+    pub ip_access: Option<Arc<IpAccess>>,
     /// The paths that are refused.
     pub path_guard: Option<Arc<PathGuard>>,
     /// The requests at a time.
@@ -53,7 +57,10 @@ pub type Stack<S> = Gated<
     RequestId,
     Gated<
         AccessLog,
-        Gated<Metrics, Gated<PathGuard, Gated<InFlight, Gated<Deadline, Gated<Auth, Gated<BodyLimit, S>>>>>>,
+        Gated<
+            Metrics,
+            Gated<IpAccess, Gated<PathGuard, Gated<InFlight, Gated<Deadline, Gated<Auth, Gated<BodyLimit, S>>>>>>,
+        >,
     >,
 >;
 
@@ -66,6 +73,7 @@ where
         .layer(GateLayer(Some(policies.request_id.clone()))) // first: every line and every refusal names the id
         .layer(GateLayer(policies.access_log.clone())) // sees every outcome, also the refusals below
         .layer(GateLayer(Some(policies.metrics.clone()))) // likewise; behind the log only because the log needs no metrics
+        .layer(GateLayer(policies.ip_access.clone())) // before all that costs, and tells nothing else to who may not come in
         .layer(GateLayer(policies.path_guard.clone())) // before anything that decides by the path
         .layer(GateLayer(policies.in_flight.clone())) // before all that costs or waits; a path refused above takes no room
         .layer(GateLayer(policies.deadline.clone())) // one budget for everything that waits below

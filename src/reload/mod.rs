@@ -125,7 +125,7 @@ impl Reloader {
             Ok(self.swap(next))
         }));
         let outcome = match worked {
-            Ok(Ok(change)) => Outcome::Ok(change),
+            Ok(Ok(change)) => Outcome::Ok(Box::new(change)),
             Ok(Err(problems)) => Outcome::Failed { problems },
             Err(_) => Outcome::Failed { problems: vec![Trouble::new("the reload itself failed")] },
         };

@@ -19,6 +19,7 @@ use crate::layers::auth::provider::{self, Provider};
 use crate::layers::body_limit::BodyLimit;
 use crate::layers::deadline::Deadline;
 use crate::layers::in_flight::InFlight;
+use crate::layers::ip_access::IpAccess;
 use crate::layers::metrics::{Metrics, RouteMetrics};
 use crate::layers::path_guard::PathGuard;
 use crate::layers::request_id::RequestId;
@@ -187,6 +188,7 @@ fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Bound>, vouchin
     };
     let rewrite = Rewrite { strip_prefix: prefix, template: config.rewrite.clone() };
     let policies = Policies {
+        ip_access: IpAccess::new(&config.allow_ips, &config.deny_ips).map(Arc::new),
         path_guard: (config.encoded_slashes == EncodedSlashes::Reject).then(|| Arc::new(PathGuard)),
         in_flight: (config.max_in_flight > 0).then(|| Arc::new(in_flight(config, &tools.parts))),
         deadline: (!config.timeout.is_zero()).then(|| Arc::new(Deadline(config.timeout))),
@@ -224,6 +226,7 @@ fn common_policies(name: &Arc<str>, tools: &Tools) -> Policies {
         request_id: tools.request_id.clone(),
         access_log: tools.lines.clone().map(|lines| Arc::new(AccessLog(lines))),
         metrics: Arc::new(Metrics(Arc::new(RouteMetrics::new(name, &tools.recorder)))),
+        ip_access: None,
         path_guard: None,
         in_flight: None,
         deadline: None,

@@ -22,6 +22,7 @@ mod health;
 mod hostile;
 mod http2;
 mod interim;
+mod ip_access;
 mod keep_alive;
 mod learned_keep_alive;
 mod leaving;

@@ -64,15 +64,19 @@ fn route(settings: &RouteSettings, name: String, path: PathMatch, upstream: Stri
         timeout: settings.timeout.0,
         max_body: settings.max_body.as_ref().map_or(max_body, |size| size.0.0),
         max_in_flight: settings.max_in_flight,
+        allow_ips: distinct(&settings.allow_ips),
+        deny_ips: distinct(&settings.deny_ips),
         auth: None,
     }
 }
 
-/// Where a path decides who is asked, no path may have two spellings: not even on routes that ask nobody, or `/x%2Fadmin`
-/// would be a way around the auth of `/x/admin`.
+/// Where a path decides who may pass, no path may have two spellings: not even on routes where anybody may, or
+/// `/x%2Fadmin` would be a way around the auth of `/x/admin`, or around its lists of addresses.
 fn guard_hosts_with_auth(file: &ConfigFile, routes: &mut [(usize, RouteConfig)]) {
+    let guards =
+        |route: &RouteConfig| route.auth.is_some() || !route.allow_ips.is_empty() || !route.deny_ips.is_empty();
     let asking: Vec<RouteConfig> =
-        routes.iter().filter(|(_, route)| route.auth.is_some()).map(|(_, route)| route.clone()).collect();
+        routes.iter().filter(|(_, route)| guards(route)).map(|(_, route)| route.clone()).collect();
     for (at, route) in routes {
         if file.routes[*at].encoded_slashes.is_none() && asking.iter().any(|other| order::shares_host(route, other)) {
             route.encoded_slashes = EncodedSlashes::Reject;

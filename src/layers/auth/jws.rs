@@ -80,8 +80,10 @@ impl<'a> Jws<'a> {
 
 impl Header {
     fn parse(json: &[u8]) -> Result<Self, Failure> {
-        let written: Written =
-            serde_json::from_slice(json).map_err(|_| Failure::Malformed("the header is not that of a token"))?;
+        let wrong = || Failure::Malformed("the header is not that of a token");
+        // All of it, also the members that nobody reads: JSON is UTF-8 (RFC 7515 §5.2, step 3).
+        let text = std::str::from_utf8(json).map_err(|_| wrong())?;
+        let written: Written = serde_json::from_str(text).map_err(|_| wrong())?;
         if written.crit {
             return Err(Failure::Critical);
         }

@@ -10,8 +10,17 @@ use tollgate::base::client::Client;
 use tollgate::base::clock;
 use tollgate::base::exchange::{Exchange, Origin};
 use tollgate::base::headers::{X_FORWARDED_FOR, client_address, remove_hop_by_hop};
+use tollgate::base::identity::Reserved;
 use tollgate::base::path::canonical;
+use tollgate::base::secret::Secret;
 use tollgate::config::load;
+use tollgate::layers::auth::algorithm::Algorithm;
+use tollgate::layers::auth::failure::{Failure, RESULTS};
+use tollgate::layers::auth::jws::Jws;
+use tollgate::layers::auth::keys::{Keys, Origin as KeyOrigin};
+use tollgate::layers::auth::policy::TokenPlace;
+use tollgate::layers::auth::verify::{Rules, verify};
+use tollgate::layers::auth::{claims, headers, token as tokens};
 use tollgate::serve::Limits;
 use tollgate::serve::examine::examine;
 
@@ -110,4 +119,53 @@ pub(crate) fn forwarding(data: &[u8]) {
     headers.insert("host", HeaderValue::from_static("a"));
     remove_hop_by_hop(&mut headers);
     assert!(!headers.contains_key(CONNECTION) && headers.contains_key("host"));
+}
+
+/// A token that nobody has signed is refused, wherever it stands, and is gone when it is taken out; and what a token, a
+/// payload or a key set holds, it breaks nothing.
+pub(crate) fn token(data: &[u8]) {
+    let places = [
+        TokenPlace::Authorization,
+        TokenPlace::Header(HeaderName::from_static("x-token")),
+        TokenPlace::Cookie("jwt".to_owned()),
+        TokenPlace::Query("t".to_owned()),
+    ];
+    if let Some(request) = read(data) {
+        let (mut head, ()) = request.into_parts();
+        if let Ok(Some(found)) = tokens::find(&head, &places) {
+            assert_refused(found);
+        }
+        tokens::strip(&mut head, &places);
+        assert_eq!(tokens::find(&head, &places), Ok(None));
+        let reserved = Reserved::new([HeaderName::from_static("x-user")]);
+        reserved.keep_from_connection(&mut head.headers);
+        reserved.remove_from(&mut head.headers, true);
+        remove_hop_by_hop(&mut head.headers);
+        assert!(head.headers.keys().all(|name| name.as_str().replace('_', "-") != "x-user"));
+    }
+    assert_refused(data);
+    if let Ok(keys) = Keys::from_jwks(data, KeyOrigin::Network) {
+        assert!(keys.list().iter().all(|key| !key.algorithms.has(Algorithm::Hs256)));
+    }
+    let _ = Keys::from_pem(data);
+    if let Ok(said) = claims::parse(data) {
+        let mapping = [("sub".to_owned(), HeaderName::from_static("x-user"))];
+        for (_, value) in &headers::fields(&mapping, &said) {
+            assert!(value.as_bytes().iter().all(|byte| (b' '..0x7f).contains(byte)), "{value:?}");
+        }
+        if claims::check(&said, &Rules::default().claims, 1_800_000_000).is_ok() {
+            assert!(claims::over(&said, &Rules::default().claims) > 1_800_000_000);
+        }
+    }
+}
+
+fn assert_refused(token: &[u8]) {
+    let keys = Keys::from_secret(&Secret::new("a secret that no corpus has: 0123456789"));
+    let failure: Failure =
+        verify(token, &keys, &Rules::default(), 1_800_000_000).expect_err("a token that nobody has signed");
+    assert!(RESULTS.contains(&failure.word()));
+    if let Ok(parsed) = Jws::parse(token) {
+        assert_eq!(token.split(|byte| *byte == b'.').count(), 3);
+        assert!(parsed.signed.len() + 1 + parsed.signature.len() == token.len());
+    }
 }

@@ -27,8 +27,16 @@ const NARROW: &[(&str, &[&str])] = &[
     ("lab", &["base"]), // what surrounds a gateway in a trial shares nothing with it
 ];
 
-/// What `config` may know of the floor of the services: how they are set, never what they are.
-const SETTINGS: &[&str] = &["upstream::policy"];
+/// What `config` may know of the floor of the services: how they are set, never what they are. The rules of tokens are
+/// pure, and keys are read when the configuration is, so that a wrong file is found then.
+const SETTINGS: &[&str] = &[
+    "upstream::policy",
+    "layers::auth::policy",
+    "layers::auth::algorithm",
+    "layers::auth::claims",
+    "layers::auth::keys",
+    "layers::auth::verify",
+];
 
 /// Longest file, in lines.
 const FILE: usize = 400;

@@ -30,6 +30,11 @@ fn every_text_of_the_corpus_is_a_configuration_or_explained() {
 }
 
 #[test]
+fn every_token_of_the_corpus_is_refused_and_taken_out() {
+    replay("token", checks::token);
+}
+
+#[test]
 fn every_forwarding_field_of_the_corpus_is_read_from_the_right() {
     replay("forwarding", checks::forwarding);
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::Desk;
 use crate::base::clock;
+use crate::layers::auth::keyset::KeySetStatus;
 use crate::runtime::reloads::Verdict;
 use crate::upstream::status::UpstreamStatus;
 
@@ -28,6 +29,8 @@ pub struct Status {
     pub listeners: Vec<ListenerStatus>,
     /// The routes, in the order in which they were written.
     pub routes: Vec<Arc<str>>,
+    /// The keys that verify tokens, by the name of their policy.
+    pub keys: Vec<KeySetStatus>,
     /// The upstreams, in name order.
     pub upstreams: Vec<UpstreamStatus>,
 }
@@ -54,6 +57,7 @@ pub async fn status(State(desk): State<Arc<Desk>>) -> Json<Status> {
             .map(|(address, seats)| ListenerStatus { address: *address, connections: seats.taken() })
             .collect(),
         routes: snapshot.routes().to_vec(),
+        keys: snapshot.providers().iter().map(|provider| provider.keys().status()).collect(),
         upstreams: snapshot.upstreams().iter().map(|upstream| upstream.status()).collect(),
     })
 }

@@ -14,6 +14,7 @@ use super::body::Meter;
 use super::client::Busy;
 use super::clock;
 use super::headers::Survey;
+use super::identity::Identity;
 use super::reject::{Reason, Reject};
 use super::seat::Seat;
 
@@ -46,6 +47,8 @@ pub struct Exchange {
     pub user_agent: Option<HeaderValue>,
     /// The route's name.
     pub route: Option<Arc<str>>,
+    /// Who asks, where somebody has vouched for it.
+    pub identity: Option<Arc<Identity>>,
     /// When the response head must be there.
     pub deadline: Option<Instant>,
     /// The request body's meter, where there is a body.
@@ -157,6 +160,7 @@ impl Exchange {
             version: head.version,
             user_agent: None,
             route: None,
+            identity: None,
             deadline: None,
             body_in: None,
             upstream: UpstreamNotes::default(),
@@ -181,6 +185,11 @@ impl Exchange {
         if let Some(free) = self.seats.iter_mut().find(|slot| slot.is_none()) {
             *free = Some(seat);
         }
+    }
+
+    /// Who asks, by the name that a credential vouches for.
+    pub fn subject(&self) -> Option<&Arc<str>> {
+        self.identity.as_ref()?.subject.as_ref()
     }
 
     /// Bytes of the request body that arrived.

@@ -9,6 +9,7 @@ pub mod cookies;
 pub mod debt;
 pub mod exchange;
 pub mod headers;
+pub mod identity;
 pub mod path;
 pub mod reject;
 pub mod request;

@@ -16,12 +16,24 @@ pub enum Reason {
     MethodNotAllowed,
     /// Malformed or ambiguous framing, host or path.
     BadRequest,
+    /// The client's address may not use the route.
+    IpDenied,
     /// Too many fields, or too many bytes of them.
     HeaderTooLarge,
     /// A body over its limit, announced or counted.
     BodyTooLarge,
     /// A body that came too slowly.
     BodyTimeout,
+    /// No token where one is asked for.
+    TokenMissing,
+    /// A token that is not taken.
+    TokenInvalid,
+    /// A token whose time is over.
+    TokenExpired,
+    /// A valid token that does not allow this.
+    InsufficientScope,
+    /// No keys to verify tokens with.
+    KeysUnavailable,
     /// A cap on connections or requests in flight is reached.
     Overloaded,
     /// Too many requests to the upstream have failed.
@@ -55,13 +67,19 @@ pub struct Facts {
 
 impl Reason {
     /// Every reason there is.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 21] = [
         Self::NoRoute,
         Self::MethodNotAllowed,
         Self::BadRequest,
+        Self::IpDenied,
         Self::HeaderTooLarge,
         Self::BodyTooLarge,
         Self::BodyTimeout,
+        Self::TokenMissing,
+        Self::TokenInvalid,
+        Self::TokenExpired,
+        Self::InsufficientScope,
+        Self::KeysUnavailable,
         Self::Overloaded,
         Self::CircuitOpen,
         Self::NoEndpoints,
@@ -79,11 +97,17 @@ impl Reason {
             Self::NoRoute => (StatusCode::NOT_FOUND, "no_route", "No route"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed"),
             Self::BadRequest => (StatusCode::BAD_REQUEST, "bad_request", "Bad request"),
+            Self::IpDenied => (StatusCode::FORBIDDEN, "ip_denied", "Address denied"),
             Self::HeaderTooLarge => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header_too_large", "Request head too large")
             }
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "Request body too large"),
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body_timeout", "Request body too slow"),
+            Self::TokenMissing => (StatusCode::UNAUTHORIZED, "token_missing", "No token"),
+            Self::TokenInvalid => (StatusCode::UNAUTHORIZED, "token_invalid", "Invalid token"),
+            Self::TokenExpired => (StatusCode::UNAUTHORIZED, "token_expired", "Expired token"),
+            Self::InsufficientScope => (StatusCode::FORBIDDEN, "insufficient_scope", "Not allowed"),
+            Self::KeysUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "keys_unavailable", "Keys unavailable"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
             Self::CircuitOpen => (StatusCode::SERVICE_UNAVAILABLE, "circuit_open", "Circuit open"),
             Self::NoEndpoints => (StatusCode::SERVICE_UNAVAILABLE, "no_endpoints", "No endpoints"),

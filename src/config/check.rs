@@ -1,6 +1,7 @@
 //! From what was written to what cannot be wrong: everything that holds between two keys, and the secrets. Each value
 //! by itself has been checked when it was read. Problems are collected; the result counts only if there are none.
 
+mod auth;
 mod balance;
 mod health;
 mod route;
@@ -31,11 +32,13 @@ pub(super) struct Context<'a> {
 pub(super) fn check(file: &ConfigFile, context: &Context, findings: &mut Findings) -> Config {
     let server = server(&file.server, findings);
     let mut upstreams = upstream::upstreams(file, context, findings);
+    let auth = auth::auth(file, context, findings);
     let routes = route::routes(file, &mut upstreams, findings);
     Config {
         admin: admin(&file.admin, &server, context, findings),
         dns: dns(&file.dns, findings),
         log: log(&file.log),
+        auth,
         upstreams: upstreams.into_values().collect(),
         routes,
         server,
@@ -46,7 +49,8 @@ impl Context<'_> {
     /// The files that secrets are in.
     pub(super) fn secret_files(&self, file: &ConfigFile) -> Vec<PathBuf> {
         let sticky = file.upstreams.values().filter_map(|upstream| balance::secret(&upstream.balance));
-        let secrets = file.admin.token.iter().chain(sticky);
+        let of_auth = file.auth.values().filter_map(|settings| settings.secret.as_ref());
+        let secrets = file.admin.token.iter().chain(sticky).chain(of_auth);
         let path = |text: &Text<SecretText>| match &text.0 {
             SecretText::File(path) => Some(self.folder.join(path)),
             _ => None,

@@ -1,6 +1,8 @@
 //! The way back: from the checked configuration to what could have been written, every default filled in, secrets
 //! masked. The defaults of the written form come from here as well, so each is written down once.
 
+mod auth;
+
 use super::file::{
     AddressSettings, AdminSettings, CircuitSettings, ConfigFile, DnsSettings, LogSettings, RetrySettings,
     RouteSettings, ServerSettings, UpstreamSettings,
@@ -28,6 +30,7 @@ impl From<&Config> for ConfigFile {
             admin: (&config.admin).into(),
             dns: (&config.dns).into(),
             log: (&config.log).into(),
+            auth: config.auth.iter().map(|policy| (policy.name.clone(), policy.as_ref().into())).collect(),
             upstreams: upstreams.map(|policy| (policy.name.clone(), policy.as_ref().into())).collect(),
             routes: config.routes.iter().map(Into::into).collect(),
         }
@@ -161,6 +164,9 @@ impl From<&RouteConfig> for RouteSettings {
             timeout: Text(route.timeout),
             max_body: Some(Text(Size(route.max_body))),
             max_in_flight: route.max_in_flight,
+            allow_ips: Text::list(&route.allow_ips),
+            deny_ips: Text::list(&route.deny_ips),
+            auth: route.auth.as_ref().map(Into::into),
         }
     }
 }

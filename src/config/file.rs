@@ -2,6 +2,7 @@
 //! product's documentation of the key, in the schema and in editors; its default is the checked type's own. Knows
 //! nothing of files on disk, and nothing that holds between two keys.
 
+mod auth;
 mod balance;
 mod health;
 mod route;
@@ -15,6 +16,9 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::auth::{
+    AuthSettings, ClaimSettings, ClaimValue, FilesSettings, NamesSettings, RouteAuthSettings, RouteAuthTable,
+};
 pub use self::balance::{BalanceSettings, BalanceTable, StickySettings};
 pub use self::health::{EjectSettings, HealthSettings};
 pub use self::route::RouteSettings;
@@ -37,6 +41,10 @@ pub struct ConfigFile {
     pub dns: DnsSettings,
     /// The program's log and the access log.
     pub log: LogSettings,
+    /// Ways to prove who one is: tables by name, which routes refer to.
+    #[schemars(extend("propertyNames" = { "format": "label" }))]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub auth: BTreeMap<String, AuthSettings>,
     /// Where requests go: tables by name, which routes refer to.
     #[schemars(extend("propertyNames" = { "format": "upstream-name" }))]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

@@ -1,5 +1,7 @@
 //! What is allowed but probably not meant. Each rule has an id, which never changes its meaning.
 
+mod auth;
+
 use std::collections::HashMap;
 
 use super::file::{BalanceSettings, ConfigFile};
@@ -20,6 +22,7 @@ pub(super) fn lint(config: &Config, file: &ConfigFile, findings: &mut Findings) 
     shared_cookies(config, findings);
     short_secrets(config, findings);
     literal_secrets(file, findings);
+    auth::lint(config, file, findings);
 }
 
 /// `no-routes`: every request would be refused.

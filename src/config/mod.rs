@@ -24,6 +24,7 @@ use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
 use crate::base::secret::Secret;
+use crate::layers::auth::policy::{AuthPolicy, RouteAuth};
 use crate::upstream::policy::{DnsPolicy, UpstreamPolicy};
 
 /// A whole configuration that has no problem left.
@@ -37,6 +38,8 @@ pub struct Config {
     pub dns: DnsPolicy,
     /// `[log]`
     pub log: LogConfig,
+    /// `[auth.*]`, in name order.
+    pub auth: Vec<Arc<AuthPolicy>>,
     /// `[upstreams.*]` and the inline ones of the routes, in name order, each name once.
     pub upstreams: Vec<Arc<UpstreamPolicy>>,
     /// `[[routes]]`, in the order in which they were written.
@@ -195,6 +198,12 @@ pub struct RouteConfig {
     pub max_body: u64,
     /// Most requests at a time; 0 means no limit.
     pub max_in_flight: usize,
+    /// Clients that may use the route; empty means any.
+    pub allow_ips: Vec<IpNet>,
+    /// Clients that may not, allowed or not.
+    pub deny_ips: Vec<IpNet>,
+    /// Who may pass; `None` means everybody.
+    pub auth: Option<RouteAuth>,
 }
 
 impl RouteConfig {

@@ -77,6 +77,15 @@ pub fn covers(wide: &RouteConfig, narrow: &RouteConfig) -> bool {
     path && methods && headers && query
 }
 
+/// Whether there is a host that both routes take.
+pub fn shares_host(one: &RouteConfig, other: &RouteConfig) -> bool {
+    let any = one.hosts.is_empty() || other.hosts.is_empty();
+    let meet = |one: &HostMatch| {
+        other.hosts.iter().any(|other| covers_host(Some(one), Some(other)) || covers_host(Some(other), Some(one)))
+    };
+    any || one.hosts.iter().any(meet)
+}
+
 /// The conditions of a route.
 pub fn conditions(route: &RouteConfig) -> Conditions {
     fn sorted<T: Ord>(list: impl Iterator<Item = T>) -> Vec<T> {

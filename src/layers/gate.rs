@@ -1,6 +1,7 @@
 //! The one generic middleware. Most policies look at a request, stop it or let it go on, and want to see the outcome:
 //! they write two plain functions, which unit tests call without a runtime, and this file owns the rest. It decides on
-//! the way in without a future of its own, so a stack of gates costs no boxes and no copies of the future inside.
+//! the way in without a future of its own, so a stack of gates costs no boxes and no copies of the future inside. A gate
+//! that may have to wait for something says so in a third function; only a request that does wait is put into a box.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,9 +24,31 @@ pub trait Gate: Send + Sync + 'static {
     /// The refusal, when the request must not go on.
     fn check(&self, request: &mut Request) -> Result<Self::Pass, Reject>;
 
+    /// The same for a gate that may have to wait before it can tell: it is asked this first, and `check` when the wait
+    /// is over. It may be long in time but not for ever: whoever makes the future bounds it.
+    fn look(&self, request: &mut Request) -> Verdict<Self::Pass> {
+        match self.check(request) {
+            Ok(pass) => Verdict::Pass(pass),
+            Err(reject) => Verdict::Refuse(reject),
+        }
+    }
+
     /// Looks at the outcome on its way out, and may change it.
     fn finish(&self, _pass: Self::Pass, _outcome: &mut Outcome) {}
 }
+
+/// What a gate says to a request.
+pub enum Verdict<P> {
+    /// It goes on.
+    Pass(P),
+    /// It does not.
+    Refuse(Reject),
+    /// Nobody can tell before this is over.
+    Wait(Waiting),
+}
+
+/// Something that a request waits for.
+pub type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Puts a gate around a service. A route that does not use the policy has `None`, which costs a comparison.
 #[derive(Debug)]
@@ -54,11 +77,11 @@ impl<G, S: Clone> Clone for Gated<G, S> {
 
 impl<G: Gate, S> Service<Request> for Gated<G, S>
 where
-    S: Service<Request, Response = Response, Error = Refused>,
+    S: Service<Request, Response = Response, Error = Refused> + Clone,
 {
     type Response = Response;
     type Error = Refused;
-    type Future = GateFuture<G, S::Future>;
+    type Future = GateFuture<G, S>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
         self.inner.poll_ready(cx)
@@ -67,11 +90,14 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         let after = match &self.gate {
             None => None,
-            Some(gate) => match gate.check(&mut request) {
-                Ok(pass) => Some((gate.clone(), pass)),
-                Err(reject) => {
-                    let refused = Some(Refused { reject: Box::new(reject), exchange: request.exchange });
-                    return GateFuture { state: State::Stopped { refused } };
+            Some(gate) => match gate.look(&mut request) {
+                Verdict::Pass(pass) => Some((gate.clone(), pass)),
+                Verdict::Refuse(reject) => return GateFuture { state: stopped(reject, request) },
+                Verdict::Wait(until) => {
+                    // Services here are always ready, so a clone is as good as the one that was asked.
+                    let (gate, inner) = (gate.clone(), self.inner.clone());
+                    let parked = Some(Box::new(Parked { until, gate, inner, request }));
+                    return GateFuture { state: State::Waiting { parked } };
                 }
             },
         };
@@ -79,44 +105,90 @@ where
     }
 }
 
+/// A request that waits, and what goes on with it.
+struct Parked<G, S> {
+    until: Waiting,
+    gate: Arc<G>,
+    inner: S,
+    request: Request,
+}
+
+fn stopped<G: Gate, S: Service<Request>>(reject: Reject, request: Request) -> State<G, S> {
+    State::Stopped { refused: Some(Refused { reject: Box::new(reject), exchange: request.exchange }) }
+}
+
+impl<G: Gate, S: Service<Request>> Parked<G, S> {
+    /// Asks the gate again, now that it can tell.
+    fn go_on(mut self) -> State<G, S> {
+        match self.gate.check(&mut self.request) {
+            Ok(pass) => {
+                let Self { gate, mut inner, request, .. } = self;
+                State::Running { inner: inner.call(request), after: Some((gate, pass)) }
+            }
+            Err(reject) => stopped(reject, self.request),
+        }
+    }
+}
+
 pin_project! {
     /// What a [`Gated`] service does with one request.
-    pub struct GateFuture<G, F>
+    pub struct GateFuture<G, S>
     where
         G: Gate,
+        S: Service<Request>,
     {
         #[pin]
-        state: State<G, F>,
+        state: State<G, S>,
     }
 }
 
 pin_project! {
     #[project = Projected]
-    enum State<G, F>
+    enum State<G, S>
     where
         G: Gate,
+        S: Service<Request>,
     {
         Stopped { refused: Option<Refused> },
-        Running { #[pin] inner: F, after: Option<(Arc<G>, G::Pass)> },
+        Waiting { parked: Option<Box<Parked<G, S>>> },
+        Running { #[pin] inner: S::Future, after: Option<(Arc<G>, G::Pass)> },
     }
 }
 
-impl<G: Gate, F: Future<Output = Outcome>> Future for GateFuture<G, F> {
+impl<G: Gate, S> Future for GateFuture<G, S>
+where
+    S: Service<Request, Response = Response, Error = Refused>,
+{
     type Output = Outcome;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        match self.project().state.project() {
-            Projected::Stopped { refused } => match refused.take() {
-                Some(refused) => Poll::Ready(Err(refused)),
-                None => Poll::Pending,
-            },
-            Projected::Running { inner, after } => {
-                let mut outcome = ready!(inner.poll(cx));
-                if let Some((gate, pass)) = after.take() {
-                    gate.finish(pass, &mut outcome);
+        let mut state = self.project().state;
+        loop {
+            let next = match state.as_mut().project() {
+                Projected::Stopped { refused } => {
+                    return match refused.take() {
+                        Some(refused) => Poll::Ready(Err(refused)),
+                        None => Poll::Pending,
+                    };
                 }
-                Poll::Ready(outcome)
-            }
+                Projected::Waiting { parked } => {
+                    if let Some(parked) = parked.as_mut() {
+                        ready!(parked.until.as_mut().poll(cx));
+                    }
+                    match parked.take() {
+                        Some(parked) => (*parked).go_on(),
+                        None => return Poll::Pending,
+                    }
+                }
+                Projected::Running { inner, after } => {
+                    let mut outcome = ready!(inner.poll(cx));
+                    if let Some((gate, pass)) = after.take() {
+                        gate.finish(pass, &mut outcome);
+                    }
+                    return Poll::Ready(outcome);
+                }
+            };
+            state.set(next);
         }
     }
 }

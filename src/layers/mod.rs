@@ -3,10 +3,12 @@
 //! [`stack`].
 
 pub mod access_log;
+pub mod auth;
 pub mod body_limit;
 pub mod deadline;
 pub mod gate;
 pub mod in_flight;
+pub mod ip_access;
 pub mod metrics;
 pub mod path_guard;
 pub mod request_id;
@@ -17,10 +19,12 @@ use tower::{Service, ServiceBuilder};
 
 use crate::base::request::{Refused, Request, Response};
 use access_log::AccessLog;
+use auth::Auth;
 use body_limit::BodyLimit;
 use deadline::Deadline;
 use gate::{GateLayer, Gated};
 use in_flight::InFlight;
+use ip_access::IpAccess;
 use metrics::Metrics;
 use path_guard::PathGuard;
 use request_id::RequestId;
@@ -34,12 +38,16 @@ pub struct Policies {
     pub access_log: Option<Arc<AccessLog>>,
     /// Numbers about requests.
     pub metrics: Arc<Metrics>,
+    /// The addresses that may come in.
+    pub ip_access: Option<Arc<IpAccess>>,
     /// The paths that are refused.
     pub path_guard: Option<Arc<PathGuard>>,
     /// The requests at a time.
     pub in_flight: Option<Arc<InFlight>>,
     /// The budget of time.
     pub deadline: Option<Arc<Deadline>>,
+    /// Who may pass.
+    pub auth: Option<Arc<Auth>>,
     /// The budget of bytes.
     pub body_limit: Option<Arc<BodyLimit>>,
 }
@@ -47,21 +55,30 @@ pub struct Policies {
 /// A route's layers around the service `S` that answers.
 pub type Stack<S> = Gated<
     RequestId,
-    Gated<AccessLog, Gated<Metrics, Gated<PathGuard, Gated<InFlight, Gated<Deadline, Gated<BodyLimit, S>>>>>>,
+    Gated<
+        AccessLog,
+        Gated<
+            Metrics,
+            Gated<IpAccess, Gated<PathGuard, Gated<InFlight, Gated<Deadline, Gated<Auth, Gated<BodyLimit, S>>>>>>,
+        >,
+    >,
 >;
 
 /// Puts a route's layers around `inner`, outermost first. Moving a line changes behaviour: read its reason first.
 pub fn stack<S>(policies: &Policies, inner: S) -> Stack<S>
 where
-    S: Service<Request, Response = Response, Error = Refused>,
+    S: Service<Request, Response = Response, Error = Refused> + Clone,
 {
     ServiceBuilder::new()
         .layer(GateLayer(Some(policies.request_id.clone()))) // first: every line and every refusal names the id
         .layer(GateLayer(policies.access_log.clone())) // sees every outcome, also the refusals below
         .layer(GateLayer(Some(policies.metrics.clone()))) // likewise; behind the log only because the log needs no metrics
+        .layer(GateLayer(policies.ip_access.clone())) // before all that costs, and tells nothing else to who may not come in
         .layer(GateLayer(policies.path_guard.clone())) // before anything that decides by the path
         .layer(GateLayer(policies.in_flight.clone())) // before all that costs or waits; a path refused above takes no room
         .layer(GateLayer(policies.deadline.clone())) // one budget for everything that waits below
+        // A CORS preflight has no credentials: what answers it belongs above this line.
+        .layer(GateLayer(policies.auth.clone())) // behind limits by address: signatures cost; before what asks who it is
         .layer(GateLayer(policies.body_limit.clone())) // before anything that reads or forwards a body
         .service(inner)
 }

@@ -125,7 +125,7 @@ impl Reloader {
             Ok(self.swap(next))
         }));
         let outcome = match worked {
-            Ok(Ok(change)) => Outcome::Ok(change),
+            Ok(Ok(change)) => Outcome::Ok(Box::new(change)),
             Ok(Err(problems)) => Outcome::Failed { problems },
             Err(_) => Outcome::Failed { problems: vec![Trouble::new("the reload itself failed")] },
         };
@@ -187,7 +187,7 @@ impl Reloader {
 }
 
 fn log_change(change: &Change, trigger: Trigger) {
-    let Change { routes, upstreams, settings, needs_restart } = change;
+    let Change { routes, upstreams, auth, settings, needs_restart } = change;
     if change.is_empty() {
         tracing::info!(?trigger, "reloaded: nothing has changed");
         return;
@@ -200,6 +200,9 @@ fn log_change(change: &Change, trigger: Trigger) {
         upstreams_added = ?upstreams.added,
         upstreams_removed = ?upstreams.removed,
         upstreams_changed = ?upstreams.changed,
+        auth_added = ?auth.added,
+        auth_removed = ?auth.removed,
+        auth_changed = ?auth.changed,
         ?settings,
         "reloaded"
     );

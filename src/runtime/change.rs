@@ -33,6 +33,8 @@ pub struct Change {
     pub routes: Names,
     /// `[upstreams.*]` and inline ones.
     pub upstreams: Names,
+    /// `[auth.*]`
+    pub auth: Names,
     /// Keys of the other tables.
     pub settings: Vec<String>,
     /// Keys whose values are not those that run, and will not be before a restart.
@@ -51,6 +53,10 @@ impl Change {
             upstreams: Names::between(
                 old.upstreams.iter().map(|policy| (policy.name.as_str(), policy)),
                 new.upstreams.iter().map(|policy| (policy.name.as_str(), policy)),
+            ),
+            auth: Names::between(
+                old.auth.iter().map(|policy| (policy.name.as_str(), policy)),
+                new.auth.iter().map(|policy| (policy.name.as_str(), policy)),
             ),
             settings: settings(old, new).into_iter().filter(|key| !is_restart(key)).collect(),
             needs_restart: settings(started, new).into_iter().filter(is_restart).collect(),
@@ -86,7 +92,7 @@ impl Names {
     }
 }
 
-/// The keys outside of routes and upstreams whose values differ.
+/// The keys outside of routes, upstreams and auth whose values differ.
 fn settings(old: &Config, new: &Config) -> Vec<String> {
     let mut keys = Vec::new();
     compare("", &written(old), &written(new), &mut keys);
@@ -103,6 +109,7 @@ fn written(config: &Config) -> Value {
     let mut file = ConfigFile::from(config);
     file.routes.clear();
     file.upstreams.clear();
+    file.auth.clear();
     serde_json::to_value(file).unwrap_or_default()
 }
 
@@ -135,6 +142,8 @@ mod tests {
         [admin]\ntoken = 'one'
         [upstreams.a]\ndns = 'a:80'
         [upstreams.b]\ndns = 'b:80'
+        [auth.p]\nsecret = 'old-0123456789abcdef0123456789abcdef'
+        [auth.q]\nsecret = 'old-0123456789abcdef0123456789abcdef'
         [[routes]]\nname = 'x'\nprefix = '/x'\nupstream = 'a'
         [[routes]]\nname = 'y'\nprefix = '/y'\nupstream = 'b'
         [[routes]]\nname = 'z'\nprefix = '/z'\nupstream = 'b'";
@@ -143,6 +152,8 @@ mod tests {
         [admin]\ntoken = 'two'
         [upstreams.a]\ndns = 'a:80'\nmax_idle = 3
         [upstreams.c]\ndns = 'c:80'
+        [auth.q]\nsecret = 'new-0123456789abcdef0123456789abcdef'
+        [auth.r]\nsecret = 'new-0123456789abcdef0123456789abcdef'
         [[routes]]\nname = 'z'\nprefix = '/z'\nupstream = 'a'
         [[routes]]\nname = 'y'\nprefix = '/y'\nupstream = 'c'\ntimeout = '1s'
         [[routes]]\nname = 'w'\nprefix = '/w'\nupstream = 'c'";
@@ -154,9 +165,11 @@ mod tests {
         let names = |list: &[&str]| list.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
         assert_eq!(change.routes, Names { added: names(&["w"]), removed: names(&["x"]), changed: names(&["y", "z"]) });
         assert_eq!(change.upstreams, Names { added: names(&["c"]), removed: names(&["b"]), changed: names(&["a"]) });
+        assert_eq!(change.auth, Names { added: names(&["r"]), removed: names(&["p"]), changed: names(&["q"]) });
         assert_eq!(change.settings, ["admin.token", "server.max_connections"]);
         assert_eq!(change.needs_restart, ["server.workers"]);
-        assert!(!serde_json::to_string(&change).unwrap().contains("two"));
+        let told = serde_json::to_string(&change).unwrap();
+        assert!(!told.contains("two") && !told.contains("0123"), "{told}");
     }
 
     #[test]

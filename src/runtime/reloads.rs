@@ -47,7 +47,7 @@ pub struct Trouble {
 #[serde(tag = "result", rename_all = "snake_case")]
 pub enum Outcome {
     /// The new configuration runs.
-    Ok(Change),
+    Ok(Box<Change>),
     /// The old one runs on.
     Failed {
         /// Why.

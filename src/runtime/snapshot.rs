@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::Router;
 
 use super::mount::Mount;
+use crate::layers::auth::provider::Provider;
 use crate::upstream::Upstream;
 
 /// A configuration, running.
@@ -21,6 +22,7 @@ pub struct Snapshot {
     /// Delivers what was refused before it could be routed.
     pub(super) unmatched: Mount,
     pub(super) upstreams: Vec<Arc<Upstream>>,
+    pub(super) providers: Vec<Arc<Provider>>,
     pub(super) routes: Vec<Arc<str>>,
 }
 
@@ -42,6 +44,11 @@ impl Snapshot {
     /// The upstreams, in name order.
     pub fn upstreams(&self) -> &[Arc<Upstream>] {
         &self.upstreams
+    }
+
+    /// Those who can vouch for a client, in name order.
+    pub fn providers(&self) -> &[Arc<Provider>] {
+        &self.providers
     }
 
     /// The names of the routes, in the order in which they were written.

@@ -167,9 +167,11 @@ mod tests {
             request_id: Arc::new(RequestId::new([1], (clock::now(), Duration::ZERO))),
             access_log: None,
             metrics: Arc::new(Metrics(Arc::new(RouteMetrics::new(&"r".into(), &recorder)))),
+            ip_access: None,
             path_guard: None,
             in_flight: None,
             deadline: None,
+            auth: None,
             body_limit: None,
         };
         let failing = stack(&policies, service_fn(fail));

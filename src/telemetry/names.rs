@@ -67,6 +67,12 @@ families! {
         "Lookups of an upstream's name, by result.";
     DNS_ANSWER_AGE: Gauge "tollgate_dns_answer_age_seconds" ["upstream"]
         "Age of the last good answer for an upstream's name.";
+    AUTH: Counter "tollgate_auth_total" ["auth", "result"]
+        "Credentials that were looked at, by what came of it.";
+    JWKS_REFRESHES: Counter "tollgate_jwks_refreshes_total" ["auth", "result"]
+        "Rounds of getting keys, by result.";
+    JWKS_AGE: Gauge "tollgate_jwks_age_seconds" ["auth"]
+        "Time since the keys in use were last known to be current.";
     ACCESS_LOG_DROPPED: Counter "tollgate_access_log_dropped_total" []
         "Access log lines lost because their target did not keep up.";
     CONFIG_RELOADS: Counter "tollgate_config_reloads_total" ["result"]

@@ -15,11 +15,13 @@ const FORMATS: &[(&str, &str)] = &[
     ("cookie-name", "name"),
     ("dns-target", "`name:port`"),
     ("duration", "duration"),
+    ("file-path", "file"),
     ("hash-key", "`ip`, `path`, `header:NAME`, `cookie:NAME` or `query:NAME`"),
     ("header-value", "text"),
     ("host-header", "`client`, `upstream` or a name"),
     ("label", "name"),
     ("method", "method"),
+    ("moment", "`2026-01-31T12:00:00Z`"),
     ("name-server", "`ip` or `ip:port`"),
     ("network", "`ip/bits`"),
     ("path-and-query", "path"),
@@ -30,7 +32,9 @@ const FORMATS: &[(&str, &str)] = &[
     ("service-name", "`_service._proto.name`"),
     ("size", "size"),
     ("socket-address", "`ip:port`"),
+    ("token-place", "`header:NAME`, `cookie:NAME` or `query:NAME`"),
     ("upstream", "name or URL"),
+    ("web-url", "URL"),
 ];
 
 const INTRODUCTION: &str = "\

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::eventually_async;
 use crate::support::load::ask;
 use crate::support::process::Process;
+use crate::support::{eventually_async, eventually_some, get};
 
 /// Runs `tollgate probe`, and returns the exit code, how many each backend answered, and what was printed.
 async fn probe(url: &str, requests: &str) -> (Option<i32>, Vec<u64>, String) {
@@ -52,6 +52,15 @@ async fn the_demo_scales_and_ends() {
         assert!(demo.printed().contains(&command), "{command} is not in {}", demo.printed());
     }
     assert_eq!(ask(admin, "/api/v1/status").await.status, 200, "{}", demo.printed());
+    let token = demo.printed().lines().find_map(|line| Some(line.trim().strip_prefix("TOKEN=")?.to_owned())).unwrap();
+    assert_eq!(get(gateway, "/private/echo").await.status(), 401);
+    let with_token = format!("GET /private/echo HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer {token}\r\n\r\n");
+    let answer = eventually_some("the gateway has the issuer's keys", async || {
+        let answer = crate::support::ask(gateway, &with_token).await;
+        (answer.status() == 200).then_some(answer)
+    });
+    let answer = answer.await;
+    assert!(answer.text().contains(r#"["x-user-id","alice"]"#) && !answer.text().contains(&token), "{}", answer.text());
     let (code, counts, printed) = probe(&format!("http://{gateway}/"), "30").await;
     assert_eq!((code, counts), (Some(0), vec![10, 10, 10]), "{printed}");
 

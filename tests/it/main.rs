@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "backends and clients of a test run beside it and end with it")]
 
 mod access_log;
+mod auth;
 mod balancing;
 mod bodies;
 mod circuit;
@@ -22,6 +23,7 @@ mod health;
 mod hostile;
 mod http2;
 mod interim;
+mod ip_access;
 mod keep_alive;
 mod keys;
 mod learned_keep_alive;

@@ -55,7 +55,8 @@ async fn every_family_is_one_that_is_documented_and_says_what_it_is() {
     town.publish("app.test", &[1]);
     let limited = "[[routes]]\nprefix = \"/limited\"\nupstream = \"limited\"\n[upstreams.limited]\n\
                    addresses = [\"127.0.0.1:9\"]\nmax_connections = 1\ncircuit = {}\n";
-    let gate = town.gate(&format!("{}{limited}", town.route("app")));
+    let auth = "auth = { use = 'main', optional = true }\n[auth.main]\nsecret = '0123456789abcdef0123456789abcdef'\n";
+    let gate = town.gate(&format!("{}{auth}{limited}", town.route("app")));
     for path in ["/app/", "/nowhere"] {
         ask(gate.address(), path).await;
     }

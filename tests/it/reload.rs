@@ -13,6 +13,7 @@ use crate::support::town::Town;
 use crate::support::{Backend, Client, Gate, OK, eventually, eventually_async, get};
 
 mod files;
+mod keys;
 
 /// A gateway's own account of itself.
 async fn status(gate: &Gate) -> serde_json::Value {

@@ -15,6 +15,7 @@ use super::replay::Lent;
 use crate::base::alarm::Alarm;
 use crate::base::clock;
 use crate::base::headers;
+use crate::base::identity::Reserved;
 
 /// What is shared between a request body on its way and the exchange that it belongs to.
 #[derive(Debug, Default)]
@@ -129,6 +130,8 @@ pub(super) struct Metered {
     waiting_since: Option<Instant>,
     waited: Duration,
     alarm: Alarm,
+    /// What its trailers must not say.
+    withheld: Reserved,
 }
 
 impl RequestBody {
@@ -149,6 +152,7 @@ impl RequestBody {
             waiting_since: None,
             waited: Duration::ZERO,
             alarm: Alarm::default(),
+            withheld: Reserved::default(),
         })))
     }
 
@@ -184,6 +188,13 @@ impl RequestBody {
     pub fn limit(&mut self, bytes: u64) {
         if let Kind::Own(body) = &mut self.0 {
             body.limit = bytes;
+        }
+    }
+
+    /// Takes these fields out of its trailers: a server may merge them into the head.
+    pub fn withhold(&mut self, reserved: &Reserved) {
+        if let Kind::Own(body) = &mut self.0 {
+            body.withheld = reserved.clone();
         }
     }
 }
@@ -252,6 +263,7 @@ impl Metered {
     fn count(&mut self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
         if let Some(trailers) = frame.trailers_mut() {
             headers::clean_trailers(trailers);
+            self.withheld.remove_from(trailers, true);
         }
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
         let before = self.meter.bytes.fetch_add(length, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! `tollgate completions`
+//! `tollgate completions`, and those of `mint-token`
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
@@ -15,7 +15,9 @@ pub(crate) struct Completions {
 impl Completions {
     pub(crate) fn run(&self) -> Exit {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "tollgate", &mut script);
+        let mut command = Cli::command();
+        let name = command.get_name().to_owned();
+        clap_complete::generate(self.shell, &mut command, name, &mut script);
         io::print(&String::from_utf8_lossy(&script))
     }
 }

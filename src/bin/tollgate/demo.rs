@@ -1,5 +1,7 @@
-//! `tollgate demo`: backends, a DNS server that names them and the gateway in front, in one process. Only wiring: each
+//! `tollgate demo`: backends, a DNS server that names them, an issuer and the gateway in front, in one process. Only wiring: each
 //! piece is in the library, and works without the others.
+
+mod issuer;
 
 use std::io::{BufRead as _, stdin};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -19,6 +21,7 @@ use tollgate::lab::replicas::{MAX_REPLICAS, ReplicaOptions, Replicas};
 use tollgate::lab::serve;
 
 use crate::{Exit, io, runtime};
+use issuer::DemoIssuer;
 
 /// The name that the backends share.
 const NAME: &str = "app";
@@ -64,12 +67,13 @@ impl Demo {
         let names = Arc::new(names);
         let mut replicas = start_replicas(self.replicas, Arc::clone(&names)).await?;
 
-        let config = config(self.listen, names.local_addr(), replicas.port())?;
+        let issuer = DemoIssuer::start().await?;
+        let config = config(self.listen, names.local_addr(), replicas.port(), &issuer)?;
         let mut stop = std::pin::pin!(runtime::stop());
         let gateway = Gateway::start(&config).map_err(|error| format!("{error} (--listen)"))?;
         let control_address = control.local_addr().unwrap_or(self.control);
         let listen = gateway.addresses().first().copied().unwrap_or(self.listen);
-        say(&welcome(self.replicas, listen, control_address, gateway.admin_address()));
+        say(&welcome(self.replicas, listen, control_address, gateway.admin_address(), &issuer.commands(listen)?));
 
         let (orders, mut ordered) = mpsc::channel(1);
         let _control = tasks::spawn(serve::serve(control, control_router(orders), std::future::pending()));
@@ -165,7 +169,7 @@ async fn take_order(State(orders): State<mpsc::Sender<Order>>, Query(wanted): Qu
 }
 
 /// The configuration as a user would write it, through the loader that checks it.
-fn config(listen: SocketAddr, dns: SocketAddr, port: u16) -> Result<Config, String> {
+fn config(listen: SocketAddr, dns: SocketAddr, port: u16, issuer: &DemoIssuer) -> Result<Config, String> {
     let text = format!(
         r#"
         [server]
@@ -184,20 +188,27 @@ fn config(listen: SocketAddr, dns: SocketAddr, port: u16) -> Result<Config, Stri
         upstream = "app"
         "#
     );
-    let loaded = load::from_text(&text).map_err(|problems| problems.to_string())?;
+    let loaded = load::from_text(&(text + &issuer.config())).map_err(|problems| problems.to_string())?;
     Ok(loaded.config)
 }
 
-fn welcome(replicas: usize, listen: SocketAddr, control: SocketAddr, admin: Option<SocketAddr>) -> String {
+fn welcome(
+    replicas: usize,
+    listen: SocketAddr,
+    control: SocketAddr,
+    admin: Option<SocketAddr>,
+    tokens: &str,
+) -> String {
     let admin = admin.map_or_else(String::new, |admin| {
         format!("  its status       http://{admin}/api/v1/status\n  its metrics      http://{admin}/metrics\n")
     });
     format!(
-        "{replicas} backends, a DNS server that names them (for {TTL_SECONDS} s, it says) and a gateway are up.\n\n\
+        "{replicas} backends, a DNS server that names them (for {TTL_SECONDS} s, it says), an issuer and a gateway are up.\n\n\
          \x20 the gateway      http://{listen}/\n{admin}\n\
          In another terminal:\n\n\
          \x20 tollgate probe http://{listen}/ -n 30\n\
          \x20 curl -i http://{listen}/echo\n\
+         {tokens}\
          \x20 curl -X POST 'http://{control}/scale?replicas=5'\n\n\
          Here: `scale N` changes the number of backends, ^C ends it all."
     )

@@ -1,4 +1,4 @@
-//! `tollgate man`
+//! `tollgate man`, and that of `mint-token`
 
 use std::path::PathBuf;
 

@@ -29,9 +29,12 @@ pub(super) fn routes(file: &ConfigFile, upstreams: &mut Upstreams, findings: &mu
             let name = written.unwrap_or_else(|| names.make(at, &path));
             let mut route = route(settings, name, path, upstream, file.server.max_body.0.0);
             route.headers = headers;
+            route.auth =
+                settings.auth.as_ref().map(|auth| super::auth::route(auth, &place.key("auth"), file, findings));
             checked.push((at, route));
         }
     }
+    guard_hosts_with_auth(file, &mut checked);
     report_identical(&checked, findings);
     checked.into_iter().map(|(_, route)| route).collect()
 }
@@ -61,6 +64,23 @@ fn route(settings: &RouteSettings, name: String, path: PathMatch, upstream: Stri
         timeout: settings.timeout.0,
         max_body: settings.max_body.as_ref().map_or(max_body, |size| size.0.0),
         max_in_flight: settings.max_in_flight,
+        allow_ips: distinct(&settings.allow_ips),
+        deny_ips: distinct(&settings.deny_ips),
+        auth: None,
+    }
+}
+
+/// Where a path decides who may pass, no path may have two spellings: not even on routes where anybody may, or
+/// `/x%2Fadmin` would be a way around the auth of `/x/admin`, or around its lists of addresses.
+fn guard_hosts_with_auth(file: &ConfigFile, routes: &mut [(usize, RouteConfig)]) {
+    let guards =
+        |route: &RouteConfig| route.auth.is_some() || !route.allow_ips.is_empty() || !route.deny_ips.is_empty();
+    let asking: Vec<RouteConfig> =
+        routes.iter().filter(|(_, route)| guards(route)).map(|(_, route)| route.clone()).collect();
+    for (at, route) in routes {
+        if file.routes[*at].encoded_slashes.is_none() && asking.iter().any(|other| order::shares_host(route, other)) {
+            route.encoded_slashes = EncodedSlashes::Reject;
+        }
     }
 }
 

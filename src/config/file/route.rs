@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::auth::RouteAuthSettings;
 use crate::base::units::Size;
 use crate::config::text::{ExactPath, Label, Prefix, Rewrite, Target, Text};
 use crate::config::{EncodedSlashes, HostMatch, RouteConfig};
@@ -46,7 +48,8 @@ pub struct RouteSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rewrite: Option<Text<Rewrite>>,
     /// What escaped slashes, backslashes and double escapes in the path mean: "reject" or "allow". Default: "reject"
-    /// with strip_prefix or rewrite, else "allow".
+    /// with strip_prefix or rewrite, and where any route of the host has auth, allow_ips or deny_ips, else
+    /// "allow".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encoded_slashes: Option<Text<EncodedSlashes>>,
     /// One budget for all tries, to the response head. "0s" means none.
@@ -57,6 +60,17 @@ pub struct RouteSettings {
     /// Requests at a time; one more is answered 503. 0 means no limit.
     #[schemars(range(min = 0, max = 1_000_000))]
     pub max_in_flight: usize,
+    /// Networks of the clients that may use the route, by the address that trusted proxies give or else the
+    /// connection's own. Empty means any. "0.0.0.0/0" is all of IPv4, "::/0" all of IPv6.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_ips: Vec<Text<IpNet>>,
+    /// Networks of the clients that may not, allow_ips or not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deny_ips: Vec<Text<IpNet>>,
+    /// Who may pass: the name of an [auth.*] or a list of them, or a table of use (the names), scopes, claims, optional
+    /// and mode. Default: everybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<RouteAuthSettings>,
 }
 
 impl Default for RouteSettings {
@@ -76,6 +90,9 @@ impl Default for RouteSettings {
             timeout: Text(RouteConfig::TIMEOUT),
             max_body: None,
             max_in_flight: 0,
+            allow_ips: Vec::new(),
+            deny_ips: Vec::new(),
+            auth: None,
         }
     }
 }

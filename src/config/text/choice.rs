@@ -2,9 +2,11 @@
 
 use http::HeaderName;
 
-use super::{Fault, Syntax, did_you_mean};
+use super::{AuthKind, Fault, Syntax, did_you_mean};
 use crate::base::cookies;
 use crate::config::{EncodedSlashes, LogFormat, LogLevel};
+use crate::layers::auth::algorithm::Algorithm;
+use crate::layers::auth::policy::Mode;
 use crate::upstream::policy::{Family, HashKey};
 
 /// The ways to balance that need nothing but their name.
@@ -69,6 +71,27 @@ choices! {
         "least_request" => Self::LeastRequest,
         "peak_ewma" => Self::PeakEwma,
         "random" => Self::Random,
+    }
+    AuthKind as "auth-kind" {
+        "jwt" => Self::Jwt,
+    }
+    Mode as "mode" {
+        "enforce" => Self::Enforce,
+        "observe" => Self::Observe,
+    }
+    Algorithm as "algorithm" {
+        "RS256" => Self::Rs256,
+        "RS384" => Self::Rs384,
+        "RS512" => Self::Rs512,
+        "PS256" => Self::Ps256,
+        "PS384" => Self::Ps384,
+        "PS512" => Self::Ps512,
+        "ES256" => Self::Es256,
+        "ES384" => Self::Es384,
+        "EdDSA" => Self::EdDsa,
+        "HS256" => Self::Hs256,
+        "HS384" => Self::Hs384,
+        "HS512" => Self::Hs512,
     }
     EncodedSlashes as "encoded-slashes" {
         "reject" => Self::Reject,

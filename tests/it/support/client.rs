@@ -61,6 +61,11 @@ impl Client {
         Self(Wire::new(TcpStream::connect(address).await.unwrap()))
     }
 
+    /// Over a connection that the test has made.
+    pub(crate) fn over(stream: TcpStream) -> Self {
+        Self(Wire::new(stream))
+    }
+
     /// A new connection that takes in little before it is read.
     pub(crate) async fn connect_narrow(address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();

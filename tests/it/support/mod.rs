@@ -6,6 +6,7 @@ pub(crate) mod crowd;
 mod eventually;
 pub(crate) mod frames;
 mod gateway;
+pub(crate) mod issuer;
 pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod process;
@@ -13,6 +14,7 @@ pub(crate) mod raw;
 pub(crate) mod scrape;
 pub(crate) mod steady;
 pub(crate) mod storm;
+pub(crate) mod tokens;
 pub(crate) mod town;
 pub(crate) mod wire;
 

@@ -1,0 +1,61 @@
+//! One request over a connection of its own, its answer whole: for trials that ask a few things. HTTP/1.1 over plain
+//! TCP, bounded in time and size.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1::handshake;
+use hyper_util::rt::TokioIo;
+use thiserror::Error;
+use tokio::net::TcpStream;
+
+use crate::base::tasks;
+use crate::lab::probe::Target;
+
+/// Time for the whole of it.
+const TIME: Duration = Duration::from_secs(10);
+/// Bytes of a body.
+const MOST: usize = 1 << 20;
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub enum FetchError {
+    /// Nobody listens there.
+    #[error("cannot connect to {0}: {1}")]
+    Connect(String, std::io::Error),
+    /// The answer is no HTTP, or broke off.
+    #[error("no answer: {0}")]
+    Answer(#[from] hyper::Error),
+    /// A body that is too long, or broke off.
+    #[error("the body broke off, or has more than 1 MiB")]
+    Body,
+    /// It took too long.
+    #[error("no answer within 10 s")]
+    Time,
+}
+
+/// GET with these fields; `host` is the target's own.
+///
+/// # Errors
+/// There is no whole answer.
+pub async fn get(target: &Target, fields: &HeaderMap) -> Result<(StatusCode, Bytes), FetchError> {
+    tokio::time::timeout(TIME, ask(target, fields)).await.unwrap_or(Err(FetchError::Time))
+}
+
+async fn ask(target: &Target, fields: &HeaderMap) -> Result<(StatusCode, Bytes), FetchError> {
+    let stream = TcpStream::connect(target.address()).await;
+    let stream = stream.map_err(|error| FetchError::Connect(target.address().to_owned(), error))?;
+    let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
+    let _driver = tasks::spawn(async move { drop(connection.await) });
+    let mut request = Request::new(Empty::<Bytes>::new());
+    *request.method_mut() = Method::GET;
+    *request.uri_mut() = target.path().into();
+    *request.headers_mut() = fields.clone();
+    request.headers_mut().insert(header::HOST, target.host().clone());
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MOST).collect().await.map_err(|_| FetchError::Body)?;
+    Ok((status, body.to_bytes()))
+}

@@ -121,7 +121,7 @@ impl Codec {
         matches!(self.state, State::Http1(_))
     }
 
-    /// Puts the codec of an idle connection away: 1.5 KiB are left of 20. Only when all that was to be written has been.
+    /// Puts the codec of an idle connection away, and its buffers with it. Only when all that was to be written has been.
     /// Bytes of a next request that have been read already come first when it begins again, which is at once.
     pub fn rest(&mut self) {
         let connection = match std::mem::replace(&mut self.state, State::Over) {

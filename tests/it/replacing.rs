@@ -51,6 +51,23 @@ async fn twenty_replacements_under_load_lose_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_same_replacements_lose_nothing_when_new_addresses_are_checked_first() {
+    let town = Town::new().await;
+    let route = format!(
+        "[upstreams.app]\ndns = \"app.test.:{}\"\n\
+         [upstreams.app.health]\npath = \"/\"\ninterval = \"100ms\"\ntimeout = \"1s\"\nhealthy = 1\n\
+         [[routes]]\nprefix = \"/\"\nupstream = \"app\"",
+        town.port
+    );
+    let seen = replace(&town, &route, 20, async || {
+        town.noticed(&["app.test"]).await;
+    })
+    .await;
+    seen.assert_only("app");
+    assert!(seen.backends.len() > 2, "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_same_replacements_do_lose_requests_when_the_addresses_are_fixed() {
     let town = Town::new().await;
     let fixed = format!(

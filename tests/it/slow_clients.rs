@@ -146,7 +146,7 @@ async fn bodies_that_come_byte_by_byte_end_by_their_rate() {
         }
     };
     let streams = join_all((0..2).map(|_| dripping_streams(gate.address())));
-    let (refusals, streams) = tokio::join!(join_all((0..many(500, 4)).map(one)), streams);
+    let (refusals, streams) = tokio::join!(join_all((0..many(2000, 4)).map(one)), streams);
     assert!(refusals.iter().all(|refusal| *refusal == (408, "body_timeout".to_owned())), "{refusals:?}");
     let refused = |(status, body): &(u16, String)| *status == 408 && body.contains("\"body_timeout\"");
     assert!(streams.iter().flatten().all(refused), "{streams:?}");

@@ -26,11 +26,6 @@ impl Alarm {
         }
     }
 
-    /// Whether the alarm was ever set.
-    pub fn is_set(&self) -> bool {
-        self.sleep.is_some()
-    }
-
     /// Ready once it has rung; an alarm that was never set never rings. Asked again by the same task, it only looks:
     /// some ten instructions, against two hundred for polling the timer.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tollgate::base::body::Pace;
 use tollgate::base::clock;
+use tollgate::base::outbox::Outbox;
+use tollgate::base::tasks;
 use tollgate::config::load;
 use tollgate::layers::access_log::Lines;
 use tollgate::layers::request_id::RequestId;
@@ -140,7 +142,12 @@ fn a_forwarded_request_stays_within_its_budget() {
         let _within = worker.enter();
         tokio::net::TcpStream::from_std(stream).unwrap()
     };
-    let mut serving = Box::pin(service.serve(stream, peer, Vec::new(), drain));
+    let outbox = Arc::<Outbox>::default();
+    let _emptying = {
+        let _within = worker.enter();
+        tasks::spawn(outbox.clone().serve())
+    };
+    let mut serving = Box::pin(service.serve(stream, peer, Vec::new(), Some(outbox), drain));
     worker.block_on(async {
         tokio::select! {
             _ = &mut serving => panic!("the connection ended"),

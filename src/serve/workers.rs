@@ -13,6 +13,7 @@ use metrics::Counter;
 use tokio::sync::{mpsc, watch};
 
 use super::connection::Service;
+use crate::base::outbox::Outbox;
 use crate::base::reject::Reason;
 use crate::base::seat::{Seat, Seats};
 use crate::base::tasks::{self, Group};
@@ -168,11 +169,13 @@ async fn listen_for_calls(mut calls: watch::Receiver<u64>, heard: Arc<AtomicU64>
 async fn work(post: Post, mut accepted: mpsc::UnboundedReceiver<Accepted>) {
     let Post { service, all, mut draining, refusals, grace } = post;
     let connections = Group::default();
+    let outbox = Arc::<Outbox>::default();
+    let _emptying = tasks::spawn(outbox.clone().serve());
     let begin = |Accepted { stream, peer, seats }: Accepted, draining: watch::Receiver<bool>| {
-        let (service, refusals) = (service.load_full(), refusals.clone());
+        let (service, refusals, outbox) = (service.load_full(), refusals.clone(), outbox.clone());
         connections.spawn(async move {
             let Ok(stream) = adopt(stream) else { return };
-            let client = service.serve(stream, peer, seats, draining).await;
+            let client = service.serve(stream, peer, seats, Some(outbox), draining).await;
             match client.refusal() {
                 Some(Reason::HeaderTooLarge) => refusals.too_large.increment(1),
                 Some(_) => refusals.malformed.increment(1),
@@ -205,6 +208,7 @@ async fn work(post: Post, mut accepted: mpsc::UnboundedReceiver<Accepted>) {
     };
     let grace = grace.get().copied().unwrap_or_default();
     let _ = tokio::time::timeout(grace, everybody).await;
+    outbox.flush();
 }
 
 fn adopt(stream: TcpStream) -> io::Result<tokio::net::TcpStream> {

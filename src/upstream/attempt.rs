@@ -72,7 +72,8 @@ impl Journey {
         let own = Some(policy.retry.per_try_timeout).filter(|time| !time.is_zero()).map(|time| entered + time);
         let due = [own, self.due(now)].into_iter().flatten().min();
         let left = due.map_or(policy.connect_timeout, |due| due.saturating_duration_since(now));
-        Connection::open(ticket.endpoint(), self.kind, left.min(policy.connect_timeout)).await
+        let outbox = self.exchange.busy.client().outbox();
+        Connection::open(ticket.endpoint(), self.kind, left.min(policy.connect_timeout), outbox).await
     }
 
     /// Sends the request over a connection that has been idle like this, or is new, to an address where it has been since

@@ -152,6 +152,7 @@ impl Gateway {
         let desk = Desk {
             live: live.clone(),
             recorder: recorder.clone(),
+            measured: vec![running.workers.clone()],
             listeners: listeners.iter().map(|listener| (listener.address, listener.seats.clone())).collect(),
             draining: draining.clone(),
             started: clock::now(),
@@ -307,7 +308,8 @@ fn control() -> io::Result<Runtime> {
     builder.worker_threads(1).thread_name("control").enable_all().build()
 }
 
-fn worker_count(server: &ServerConfig) -> usize {
+/// How many workers there are: as many as the processor has cores where the configuration does not say.
+pub fn worker_count(server: &ServerConfig) -> usize {
     match server.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         count => count,

@@ -157,6 +157,7 @@ impl Reloader {
         self.tools = tools;
         self.current = next;
         drop(old);
+        self.tools.recorder.prune();
         change
     }
 

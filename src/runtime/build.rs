@@ -24,7 +24,7 @@ use crate::layers::metrics::{Metrics, RouteMetrics};
 use crate::layers::path_guard::PathGuard;
 use crate::layers::request_id::RequestId;
 use crate::layers::{Policies, Stack, stack};
-use crate::telemetry::recorder::Recorder;
+use crate::telemetry::recorder::{Owners, Recorder};
 use crate::upstream::bound::Bound;
 use crate::upstream::forward::Forward;
 use crate::upstream::policy::UpstreamPolicy;
@@ -68,6 +68,8 @@ pub struct Built {
     snapshot: Snapshot,
     /// Living upstreams, and what they will be told.
     policies: Vec<(Arc<Upstream>, Arc<UpstreamPolicy>)>,
+    /// The names that have series from now on.
+    owners: Owners,
 }
 
 impl Built {
@@ -76,6 +78,7 @@ impl Built {
         for (upstream, policy) in &self.policies {
             upstream.adopt(policy, &tools.upstream);
         }
+        tools.recorder.belongs_to(self.owners);
         self.snapshot
     }
 }
@@ -95,7 +98,17 @@ pub fn build(config: &Config, tools: &Tools) -> Built {
         list.push(upstream.clone());
         upstreams.insert(&policy.name, Arc::new(Bound::new(upstream, policy)));
     }
-    Built { snapshot: snapshot(config, &upstreams, list, tools), policies }
+    Built { snapshot: snapshot(config, &upstreams, list, tools), policies, owners: owners(config) }
+}
+
+/// Whose names labels may have: what is gone from the configuration has no series either, once it has ended.
+fn owners(config: &Config) -> Owners {
+    let routes = config.routes.iter().map(|route| route.name.clone()).chain([UNMATCHED.to_owned()]);
+    Owners::from([
+        ("route", routes.collect()),
+        ("upstream", config.upstreams.iter().map(|policy| policy.name.clone()).collect()),
+        ("auth", config.auth.iter().map(|policy| policy.name.clone()).collect()),
+    ])
 }
 
 fn snapshot(
@@ -216,6 +229,15 @@ fn in_flight(config: &RouteConfig, parts: &Parts) -> InFlight {
     InFlight::new(config.max_in_flight, seats)
 }
 
+/// What counts for a route goes on counting.
+fn metrics(name: &Arc<str>, tools: &Tools) -> Arc<RouteMetrics> {
+    tools.parts.metrics.find(name).unwrap_or_else(|| {
+        let metrics = Arc::new(RouteMetrics::new(name, &tools.recorder));
+        tools.parts.metrics.remember(name, &metrics);
+        metrics
+    })
+}
+
 fn unmatched_stack(tools: &Tools) -> Stack<Answerer> {
     stack(&common_policies(&UNMATCHED.into(), tools), Answerer::Nobody)
 }
@@ -225,7 +247,7 @@ fn common_policies(name: &Arc<str>, tools: &Tools) -> Policies {
     Policies {
         request_id: tools.request_id.clone(),
         access_log: tools.lines.clone().map(|lines| Arc::new(AccessLog(lines))),
-        metrics: Arc::new(Metrics(Arc::new(RouteMetrics::new(name, &tools.recorder)))),
+        metrics: Arc::new(Metrics(metrics(name, tools))),
         ip_access: None,
         path_guard: None,
         in_flight: None,

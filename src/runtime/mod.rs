@@ -8,6 +8,7 @@ pub mod outgoing;
 pub mod parts;
 pub mod problem;
 pub mod reloads;
+pub mod series;
 pub mod snapshot;
 
 use std::sync::Arc;

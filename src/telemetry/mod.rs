@@ -4,4 +4,6 @@ pub mod access_log;
 pub mod histogram;
 pub mod logging;
 pub mod names;
+pub mod page;
+pub mod process;
 pub mod recorder;

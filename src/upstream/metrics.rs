@@ -26,7 +26,9 @@ pub enum Outcome {
     Canceled,
 }
 
-const OUTCOMES: [&str; 10] = ["1xx", "2xx", "3xx", "4xx", "5xx", "connect", "reset", "timeout", "protocol", "canceled"];
+/// The words for them.
+pub const OUTCOMES: [&str; 10] =
+    ["1xx", "2xx", "3xx", "4xx", "5xx", "connect", "reset", "timeout", "protocol", "canceled"];
 
 /// Why another try is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +47,8 @@ pub enum Retry {
     Status,
 }
 
-const RETRIES: [&str; 6] = ["connect", "stale", "reset", "timeout", "protocol", "status"];
+/// The words for them.
+pub const RETRIES: [&str; 6] = ["connect", "stale", "reset", "timeout", "protocol", "status"];
 
 /// Why another try is not made, though the policy wants one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +65,8 @@ pub enum Skipped {
     Budget,
 }
 
-const SKIPPED: [&str; 5] = ["unsafe", "body", "address", "deadline", "budget"];
+/// The words for them.
+pub const SKIPPED: [&str; 5] = ["unsafe", "body", "address", "deadline", "budget"];
 
 /// The numbers of one upstream.
 pub struct UpstreamMetrics {

@@ -29,6 +29,7 @@ mod keys;
 mod learned_keep_alive;
 mod leaving;
 mod limits;
+mod metrics;
 mod operators;
 mod outages;
 mod overload;

@@ -10,6 +10,7 @@ pub(crate) mod issuer;
 pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod process;
+pub(crate) mod program;
 pub(crate) mod raw;
 pub(crate) mod scrape;
 pub(crate) mod steady;

@@ -2,10 +2,10 @@
 //! same way, and two of them in one process never meet.
 
 mod adjust;
+mod logs;
 mod sockets;
 pub mod takeover;
 
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -23,7 +23,7 @@ use self::takeover::Offer;
 use crate::admin::{self, Desk};
 use crate::base::clock;
 use crate::base::tasks::{self, Task};
-use crate::config::{AccessTarget, Config, ServerConfig};
+use crate::config::{Config, ServerConfig};
 use crate::layers::access_log::Lines;
 use crate::layers::request_id::RequestId;
 use crate::reload;
@@ -34,23 +34,21 @@ use crate::runtime::build::{self, Tools};
 use crate::runtime::reloads::Reloads;
 use crate::serve::listen::{self, Accepting, Listener};
 use crate::serve::workers::{CodecRefusals, Workers};
-use crate::telemetry::access_log::{self, AccessLog};
 use crate::telemetry::logging::Dial;
 use crate::telemetry::names;
+use crate::telemetry::page::Measured;
 use crate::telemetry::recorder::Recorder;
 use crate::upstream;
 use crate::upstream::balance::Sessions;
 use crate::upstream::lookup::Lookup;
 
-pub use self::adjust::level;
+pub use self::logs::level;
 pub use self::sockets::{Handed, Handles, Inherited, Role};
 
 /// How long the queue of a listener is emptied for at most when the gateway goes down.
 const LAST_CALL: Duration = Duration::from_secs(1);
 /// How often a sign of life is looked for.
 const OFTEN: Duration = Duration::from_millis(10);
-/// How often buffered access lines are handed over.
-const FLUSH: Duration = Duration::from_secs(1);
 
 /// Why a gateway could not be started.
 #[derive(Debug, Error)]
@@ -142,17 +140,18 @@ impl Gateway {
         let control = control()?;
         let count = worker_count(&config.server);
         let recorder = recorder();
-        let lines = lines(&config.log.access, count, &recorder)?;
+        let lines = logs::lines(&config.log, count, &recorder)?;
         let tools = tools(config, count, &recorder, lines.clone(), &control)?;
         let live = Live::new(build::build(config, &tools).complete(&tools));
         let workers = Workers::start(services(&live, &config.server, count), &codec_refusals(&recorder))?;
-        let running = Adjustable::new(config, live.clone(), workers, dial);
+        let running = Adjustable::new(config, live.clone(), workers, (dial.clone(), lines.clone()));
         let draining = Arc::new(AtomicBool::new(false));
         let (reloads, orders) = Reloads::new();
         let desk = Desk {
             live: live.clone(),
             recorder: recorder.clone(),
-            measured: vec![running.workers.clone()],
+            measured: measured(&running.workers, dial.as_ref()),
+            dial,
             listeners: listeners.iter().map(|listener| (listener.address, listener.seats.clone())).collect(),
             draining: draining.clone(),
             started: clock::now(),
@@ -169,7 +168,7 @@ impl Gateway {
         let watching = |files| tasks::spawn_on(handle, watch::watch(files, watch, reloads.clone(), handle.clone()));
         let mut background = vec![tasks::spawn_on(handle, reload::run(reloader, orders, handle.clone()))];
         background.extend(admin.map(|listener| serve_admin(listener, Arc::new(desk), retiring.clone(), &control)));
-        background.extend(lines.clone().map(|lines| tasks::spawn_on(handle, flush(lines))));
+        background.extend(lines.clone().map(|lines| tasks::spawn_on(handle, logs::flush(lines))));
         background.extend(files.map(watching));
         Ok(Running {
             addresses,
@@ -204,6 +203,13 @@ impl Running {
     /// What brings it to another configuration while it runs.
     pub fn reloads(&self) -> &Reloads {
         &self.reloads
+    }
+
+    /// Opens the access log anew, where it goes to a file: whoever has moved that away can have it now.
+    pub fn reopen_logs(&self) {
+        if let Some(lines) = &self.lines {
+            lines.reopen();
+        }
     }
 
     /// Offers the listening sockets to another process of the same user at this path, from now on.
@@ -285,6 +291,13 @@ impl Drop for Running {
     }
 }
 
+/// What has numbers beside the metrics that are registered.
+fn measured(workers: &Arc<Workers>, dial: Option<&Dial>) -> Vec<Arc<dyn Measured>> {
+    let dial = dial.map(|dial| Arc::new(dial.clone()) as Arc<dyn Measured>);
+    let workers: Arc<dyn Measured> = workers.clone();
+    [workers].into_iter().chain(dial).collect()
+}
+
 fn accept_all(
     listeners: Vec<Listener>,
     running: &Adjustable,
@@ -325,19 +338,6 @@ fn recorder() -> Arc<Recorder> {
     Arc::new(recorder)
 }
 
-fn lines(target: &AccessTarget, workers: usize, recorder: &Recorder) -> Result<Option<Arc<Lines>>, StartError> {
-    let target: Box<dyn io::Write + Send> = match target {
-        AccessTarget::Off => return Ok(None),
-        AccessTarget::Stdout => Box::new(io::stdout()),
-        AccessTarget::Stderr => Box::new(io::stderr()),
-        AccessTarget::File(path) => {
-            access_log::open(path).map_err(|error| StartError::AccessLog { path: path.display().to_string(), error })?
-        }
-    };
-    let log = AccessLog::start(workers, target, recorder.counter(names::ACCESS_LOG_DROPPED, &[]))?;
-    Ok(Some(Arc::new(Lines::new(workers, log))))
-}
-
 fn tools(
     config: &Config,
     workers: usize,
@@ -345,8 +345,6 @@ fn tools(
     lines: Option<Arc<Lines>>,
     control: &Runtime,
 ) -> io::Result<Tools> {
-    // Each hasher has keys of its own from the system's randomness.
-    let seeds = (0..workers).map(|worker| RandomState::new().hash_one(worker));
     let anchor = (clock::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
     let upstream = upstream::Tools {
         control: control.handle().clone(),
@@ -356,7 +354,7 @@ fn tools(
         lookup: Arc::new(Lookup::from_policy(&config.dns)),
         sessions: Arc::new(Sessions::new(anchor).map_err(io::Error::other)?),
     };
-    let request_id = Arc::new(RequestId::new(seeds, anchor));
+    let request_id = Arc::new(RequestId::new(logs::seeds(workers), anchor));
     Ok(Tools { recorder: recorder.clone(), lines, request_id, upstream, parts: Arc::default() })
 }
 
@@ -373,11 +371,4 @@ fn serve_admin(listener: Listener, desk: Arc<Desk>, retiring: CancellationToken,
             Err(error) => tracing::error!(%error, "the admin listener failed"),
         }
     })
-}
-
-async fn flush(lines: Arc<Lines>) {
-    loop {
-        tokio::time::sleep(FLUSH).await;
-        lines.flush();
-    }
 }

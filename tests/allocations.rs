@@ -12,13 +12,13 @@ use tokio::sync::{oneshot, watch};
 use tollgate::base::body::Pace;
 use tollgate::base::clock;
 use tollgate::config::load;
-use tollgate::layers::access_log::Lines;
+use tollgate::layers::access_log::{Form, Lines};
 use tollgate::layers::request_id::RequestId;
 use tollgate::runtime::Live;
 use tollgate::runtime::build::{Tools, build};
 use tollgate::serve::Limits;
 use tollgate::serve::connection::Service;
-use tollgate::telemetry::access_log::AccessLog;
+use tollgate::telemetry::access_log::{AccessLog, Target};
 use tollgate::telemetry::names;
 use tollgate::telemetry::recorder::Recorder;
 use tollgate::upstream;
@@ -96,9 +96,10 @@ fn service(backend: SocketAddr, control: &tokio::runtime::Runtime) -> Arc<Servic
     let text = format!("[[routes]]\nprefix = \"/orders\"\nupstream = \"http://{backend}\"");
     let config = load::from_text(&text).unwrap().config;
     let recorder = Arc::new(Recorder::default());
-    let log = AccessLog::start(1, Box::new(io::sink()), recorder.counter(names::ACCESS_LOG_DROPPED, &[])).unwrap();
+    let log =
+        AccessLog::start(1, Target::stream(io::sink()), recorder.counter(names::ACCESS_LOG_DROPPED, &[])).unwrap();
     let tools = Tools {
-        lines: Some(Arc::new(Lines::new(1, log))),
+        lines: Some(Arc::new(Lines::new([1], log, Form::Json))),
         request_id: Arc::new(RequestId::new([1], (clock::now(), Duration::ZERO))),
         upstream: upstream::Tools {
             control: control.handle().clone(),

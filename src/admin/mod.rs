@@ -3,6 +3,7 @@
 pub mod addresses;
 pub mod guard;
 pub mod health;
+pub mod log;
 pub mod metrics;
 pub mod problem;
 pub mod reload;
@@ -32,6 +33,7 @@ use crate::base::seat::Seats;
 use crate::base::tasks::Group;
 use crate::runtime::Live;
 use crate::runtime::reloads::Reloads;
+use crate::telemetry::logging::Dial;
 use crate::telemetry::page::Measured;
 use crate::telemetry::recorder::Recorder;
 use crate::upstream::Upstream;
@@ -53,6 +55,8 @@ pub struct Desk {
     pub live: Live,
     /// The numbers.
     pub recorder: Arc<Recorder>,
+    /// What turns the program's log up and down, where it has one.
+    pub dial: Option<Dial>,
     /// What else has numbers.
     pub measured: Vec<Arc<dyn Measured>>,
     /// The listeners and their connections.
@@ -83,6 +87,7 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::metrics))
         .route("/api/v1/status", get(status::status))
+        .route("/api/v1/log/level", get(log::get).put(log::set))
         .route("/api/v1/reload", post(reload::reload))
         .route("/api/v1/upstreams/{upstream}/addresses/{address}/drain", post(addresses::drain))
         .route("/api/v1/upstreams/{upstream}/addresses/{address}/undrain", post(addresses::undrain))

@@ -3,6 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "documents/grafana.rs"]
+mod grafana;
+#[path = "documents/promql.rs"]
+mod promql;
 #[path = "documents/reference.rs"]
 mod reference;
 

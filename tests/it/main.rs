@@ -35,6 +35,7 @@ mod outages;
 mod overload;
 mod pages;
 mod paths;
+mod prometheus;
 mod reload;
 mod replacing;
 mod resting;

@@ -15,6 +15,7 @@ pub(crate) mod raw;
 pub(crate) mod scrape;
 pub(crate) mod steady;
 pub(crate) mod storm;
+pub(crate) mod strangers;
 pub(crate) mod tokens;
 pub(crate) mod town;
 pub(crate) mod wire;

@@ -32,10 +32,12 @@ use crate::reload::watch::{self, Pace};
 use crate::runtime::Live;
 use crate::runtime::build::{self, Tools};
 use crate::runtime::reloads::Reloads;
+use crate::runtime::traces::{Tracing, seeds};
 use crate::serve::listen::{self, Accepting, Listener};
 use crate::serve::workers::{CodecRefusals, Workers};
 use crate::telemetry::logging::Dial;
 use crate::telemetry::names;
+use crate::telemetry::otlp::Exports;
 use crate::telemetry::page::Measured;
 use crate::telemetry::recorder::Recorder;
 use crate::upstream;
@@ -47,6 +49,8 @@ pub use self::sockets::{Handed, Handles, Inherited, Role};
 
 /// How long the queue of a listener is emptied for at most when the gateway goes down.
 const LAST_CALL: Duration = Duration::from_secs(1);
+/// How long the end waits for spans to be sent.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 /// How often a sign of life is looked for.
 const OFTEN: Duration = Duration::from_millis(10);
 
@@ -109,6 +113,7 @@ pub struct Running {
     handles: Arc<Handles>,
     workers: Arc<Workers>,
     lines: Option<Arc<Lines>>,
+    exports: Arc<Exports>,
     /// `[server]`, as it is in force.
     server: Arc<ArcSwap<ServerConfig>>,
     reloads: Reloads,
@@ -141,7 +146,10 @@ impl Gateway {
         let count = worker_count(&config.server);
         let recorder = recorder();
         let lines = logs::lines(&config.log, count, &recorder)?;
-        let tools = tools(config, count, &recorder, lines.clone(), &control)?;
+        let exports = Exports::new(&recorder);
+        let tracing = Tracing::new(exports.clone(), control.handle(), count);
+        let tools = Tools { tracer: tracing.tracer(&config.tracing), ..tools(config, count, &recorder, &control)? };
+        let tools = Tools { lines: lines.clone(), ..tools };
         let live = Live::new(build::build(config, &tools).complete(&tools));
         let workers = Workers::start(services(&live, &config.server, count), &codec_refusals(&recorder))?;
         let running = Adjustable::new(config, live.clone(), workers, (dial.clone(), lines.clone()));
@@ -163,7 +171,7 @@ impl Gateway {
         let addresses = listeners.iter().map(|listener| listener.address).collect();
         let accepting = accept_all(listeners, &running, &closing, &recorder, &control);
         let admin_address = admin.as_ref().map(|listener| listener.address);
-        let reloader = reloader(config, &running, live, tools, files.clone());
+        let reloader = reloader(config, &running, live, (tools, tracing), files.clone());
         let handle = control.handle();
         let watching = |files| tasks::spawn_on(handle, watch::watch(files, watch, reloads.clone(), handle.clone()));
         let mut background = vec![tasks::spawn_on(handle, reload::run(reloader, orders, handle.clone()))];
@@ -180,6 +188,7 @@ impl Gateway {
             handles,
             workers: running.workers.clone(),
             lines,
+            exports,
             server: running.server.clone(),
             reloads,
             taken_over: CancellationToken::new(),
@@ -269,6 +278,7 @@ impl Running {
         if let Some(lines) = &self.lines {
             lines.flush();
         }
+        self.exports.finish(LAST_SPANS);
     }
 
     /// Closes the listeners, once what waits in their queues has been accepted.
@@ -338,13 +348,7 @@ fn recorder() -> Arc<Recorder> {
     Arc::new(recorder)
 }
 
-fn tools(
-    config: &Config,
-    workers: usize,
-    recorder: &Arc<Recorder>,
-    lines: Option<Arc<Lines>>,
-    control: &Runtime,
-) -> io::Result<Tools> {
+fn tools(config: &Config, workers: usize, recorder: &Arc<Recorder>, control: &Runtime) -> io::Result<Tools> {
     let anchor = (clock::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
     let upstream = upstream::Tools {
         control: control.handle().clone(),
@@ -354,8 +358,9 @@ fn tools(
         lookup: Arc::new(Lookup::from_policy(&config.dns)),
         sessions: Arc::new(Sessions::new(anchor).map_err(io::Error::other)?),
     };
-    let request_id = Arc::new(RequestId::new(logs::seeds(workers), anchor));
-    Ok(Tools { recorder: recorder.clone(), lines, request_id, upstream, parts: Arc::default() })
+    let request_id = Arc::new(RequestId::new(seeds(workers), anchor));
+    let (lines, tracer, parts) = Default::default();
+    Ok(Tools { recorder: recorder.clone(), lines, request_id, tracer, upstream, parts })
 }
 
 fn codec_refusals(recorder: &Recorder) -> CodecRefusals {

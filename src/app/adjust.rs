@@ -16,6 +16,7 @@ use crate::reload::source::Source;
 use crate::reload::{Counters, Reloader};
 use crate::runtime::Live;
 use crate::runtime::build::Tools;
+use crate::runtime::traces::Tracing;
 use crate::serve::Limits;
 use crate::serve::connection::Service;
 use crate::serve::workers::Workers;
@@ -89,13 +90,14 @@ pub(super) fn reloader(
     config: &Config,
     running: &Arc<Adjustable>,
     live: Live,
-    tools: Tools,
+    (tools, tracing): (Tools, Tracing),
     source: Option<Arc<Source>>,
 ) -> Reloader {
     let (counters, running) = (Counters::new(&tools.recorder), running.clone());
     Reloader {
         live,
         tools,
+        tracing,
         started: config.clone(),
         current: config.clone(),
         source,

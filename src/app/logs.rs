@@ -1,6 +1,5 @@
 //! The access log as the configuration wants it, and what an operator can do about it.
 
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use super::StartError;
 use crate::config::{AccessTarget, LogConfig, LogFormat, LogLevel};
 use crate::layers::access_log::{Form, Lines};
+use crate::runtime::traces::seeds;
 use crate::telemetry::access_log::{AccessLog, Target};
 use crate::telemetry::logging::LevelFilter;
 use crate::telemetry::names;
@@ -42,11 +42,6 @@ pub(super) async fn flush(lines: Arc<Lines>) {
         tokio::time::sleep(FLUSH).await;
         lines.flush();
     }
-}
-
-/// Randomness for each worker: each hasher has keys of its own from the system's.
-pub(super) fn seeds(workers: usize) -> Vec<u64> {
-    (0..workers.max(1)).map(|worker| RandomState::new().hash_one(worker)).collect()
 }
 
 /// The least severe level that is logged.

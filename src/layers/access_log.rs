@@ -15,6 +15,7 @@ use super::gate::Gate;
 use crate::base::exchange::{End, Exchange, Observer};
 use crate::base::reject::Reject;
 use crate::base::request::Request;
+use crate::base::trace::digits;
 use crate::telemetry::access_log::AccessLog as Target;
 
 /// How a line is written down.
@@ -142,6 +143,11 @@ fn write_summary(line: &mut Line<'_>, exchange: &Exchange, took: Duration) {
 fn write_ids(line: &mut Line<'_>, exchange: &Exchange) {
     if let Some(id) = &exchange.id {
         line.bytes("request_id", id.as_bytes());
+    }
+    if let Some(trace) = &exchange.trace {
+        let mut text = [0; 32];
+        digits(&mut text, trace.id);
+        line.bytes("trace_id", &text);
     }
 }
 

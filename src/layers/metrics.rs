@@ -8,6 +8,7 @@ use http::Method;
 use metrics::{Counter, Gauge};
 
 use super::gate::Gate;
+use crate::base::clock;
 use crate::base::exchange::{Exchange, Observer};
 use crate::base::reject::{Reason, Reject};
 use crate::base::request::Request;
@@ -89,6 +90,9 @@ impl Observer for RouteMetrics {
     fn ended(&self, exchange: &Exchange) {
         let took = exchange.ended.saturating_duration_since(exchange.started);
         self.count(&exchange.method, exchange.answer.status, took);
+        if let Some(trace) = exchange.sampled_trace() {
+            self.duration.example(took, trace, clock::since_1970());
+        }
         if let Some(reason) = exchange.answer.reason {
             self.refused(reason);
         }

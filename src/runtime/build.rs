@@ -23,6 +23,7 @@ use crate::layers::ip_access::IpAccess;
 use crate::layers::metrics::{Metrics, RouteMetrics};
 use crate::layers::path_guard::PathGuard;
 use crate::layers::request_id::RequestId;
+use crate::layers::trace::{Step, Trace, TraceGate, Tracer};
 use crate::layers::{Policies, Stack, stack};
 use crate::telemetry::recorder::{Owners, Recorder};
 use crate::upstream::bound::Bound;
@@ -43,6 +44,8 @@ pub struct Tools {
     pub lines: Option<Arc<Lines>>,
     /// Where ids come from.
     pub request_id: Arc<RequestId>,
+    /// What traces are made with, where they have somewhere to go.
+    pub tracer: Option<Arc<Tracer>>,
     /// What upstreams need.
     pub upstream: upstream::Tools,
     /// What outlives a snapshot.
@@ -205,7 +208,9 @@ fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Bound>, vouchin
         path_guard: (config.encoded_slashes == EncodedSlashes::Reject).then(|| Arc::new(PathGuard)),
         in_flight: (config.max_in_flight > 0).then(|| Arc::new(in_flight(config, &tools.parts))),
         deadline: (!config.timeout.is_zero()).then(|| Arc::new(Deadline(config.timeout))),
+        auth_step: step(config.auth.is_some(), "auth", tools),
         auth: auth(config, &name, vouching, tools),
+        trace: trace(Some(&config.path), tools),
         body_limit: (config.max_body > 0).then(|| Arc::new(BodyLimit(config.max_body))),
         ..common_policies(&name, tools)
     };
@@ -229,6 +234,21 @@ fn in_flight(config: &RouteConfig, parts: &Parts) -> InFlight {
     InFlight::new(config.max_in_flight, seats)
 }
 
+/// The traces of a route that takes these paths, where traces have somewhere to go.
+fn trace(path: Option<&PathMatch>, tools: &Tools) -> Option<Arc<TraceGate>> {
+    let path = path.map(|path| match path {
+        PathMatch::Prefix(prefix) => format!("{}/*", prefix.trim_end_matches('/')).into(),
+        PathMatch::Exact(path) => path.as_str().into(),
+    });
+    let tracer = tools.tracer.clone()?;
+    Some(Arc::new(TraceGate(Trace::new(tracer, path))))
+}
+
+/// Times what is there, where there are traces.
+fn step(is_there: bool, name: &'static str, tools: &Tools) -> Option<Arc<Step>> {
+    (is_there && tools.tracer.is_some()).then(|| Arc::new(Step(name)))
+}
+
 /// What counts for a route goes on counting.
 fn metrics(name: &Arc<str>, tools: &Tools) -> Arc<RouteMetrics> {
     tools.parts.metrics.find(name).unwrap_or_else(|| {
@@ -248,10 +268,12 @@ fn common_policies(name: &Arc<str>, tools: &Tools) -> Policies {
         request_id: tools.request_id.clone(),
         access_log: tools.lines.clone().map(|lines| Arc::new(AccessLog(lines))),
         metrics: Arc::new(Metrics(metrics(name, tools))),
+        trace: trace(None, tools),
         ip_access: None,
         path_guard: None,
         in_flight: None,
         deadline: None,
+        auth_step: None,
         auth: None,
         body_limit: None,
     }

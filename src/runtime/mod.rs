@@ -10,6 +10,7 @@ pub mod problem;
 pub mod reloads;
 pub mod series;
 pub mod snapshot;
+pub mod traces;
 
 use std::sync::Arc;
 

@@ -41,9 +41,8 @@ impl Histogram {
         self.nanos.fetch_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// The same for a request whose trace can be looked up; `at` is now, since 1970.
-    pub fn record_traced(&self, duration: Duration, trace: u128, at: Duration) {
-        self.record(duration);
+    /// Gives an example of a duration that was counted: a request whose trace can be looked up. `at` is now, since 1970.
+    pub fn example(&self, duration: Duration, trace: u128, at: Duration) {
         let examples = self.examples.get_or_init(Box::default);
         match examples[bucket(duration)].try_lock() {
             Ok(mut example) => *example = Some(Example { trace, took: duration, at }),
@@ -62,7 +61,7 @@ impl Histogram {
                 Some(bound) => write!(page, "{id}_bucket{{{labels}le=\"{bound:?}\"}} {count}"),
                 None => write!(page, "{id}_bucket{{{labels}le=\"+Inf\"}} {count}"),
             };
-            if let Some(Example { trace, took, at }) = self.example(index).filter(|_| examples) {
+            if let Some(Example { trace, took, at }) = self.latest(index).filter(|_| examples) {
                 let (took, at) = (took.as_secs_f64(), at.as_millis() as f64 / 1000.0);
                 let _ = write!(page, " # {{trace_id=\"{trace:032x}\"}} {took} {at:.3}");
             }
@@ -73,7 +72,7 @@ impl Histogram {
         let _ = writeln!(page, "{id}_sum{own} {seconds}\n{id}_count{own} {count}");
     }
 
-    fn example(&self, bucket: usize) -> Option<Example> {
+    fn latest(&self, bucket: usize) -> Option<Example> {
         *self.examples.get()?[bucket].lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
@@ -120,8 +119,10 @@ mod tests {
     #[test]
     fn a_bucket_shows_its_latest_example_to_who_can_read_it() {
         let histogram = Histogram::default();
-        histogram.record_traced(Duration::from_millis(2), 1, Duration::ZERO);
-        histogram.record_traced(Duration::from_micros(1500), 0xab, Duration::from_millis(1_700_000_000_123));
+        histogram.record(Duration::from_millis(2));
+        histogram.record(Duration::from_micros(1500));
+        histogram.example(Duration::from_millis(2), 1, Duration::ZERO);
+        histogram.example(Duration::from_micros(1500), 0xab, Duration::from_millis(1_700_000_000_123));
         let line = format!("le=\"0.0025\"}} 2 # {{trace_id=\"{:032x}\"}} 0.0015 1700000000.123\n", 0xab);
         assert!(page(&histogram, true).contains(&line), "{}", page(&histogram, true));
         assert!(!page(&histogram, false).contains('#'));

@@ -239,7 +239,7 @@ mod tests {
     fn both_formats_have_the_same_samples() {
         let recorder = Recorder::default();
         recorder.counter(names::REQUESTS, &["a", "GET", "200"]).increment(1);
-        recorder.histogram(names::REQUEST_DURATION, &["a"]).record_traced(Duration::ZERO, 1, Duration::ZERO);
+        recorder.histogram(names::REQUEST_DURATION, &["a"]).example(Duration::ZERO, 1, Duration::ZERO);
         let mut samples = Samples::default();
         samples.add(names::ENDPOINT_REQUESTS, &["u", "1.1.1.1:80"], 3_u64);
         let (text, open) = (Form::Text, Form::OpenMetrics { final_name: true });

@@ -47,6 +47,7 @@ mod stopping;
 mod support;
 mod takeover;
 mod timeouts;
+mod traces;
 mod trailers;
 mod upgrades;
 mod upstream_faults;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::Uri;
 
 use super::Form;
+use crate::base::redact;
 
 /// A line that is being written.
 pub(super) struct Line<'a> {
@@ -111,9 +112,10 @@ impl<'a> Line<'a> {
         if quotes {
             self.bytes.push(b'"');
         }
-        push_path(self.bytes, path);
+        redact::path(path, |piece| escape(self.bytes, piece.as_bytes()));
         if let Some(query) = query {
-            push_query(self.bytes, query);
+            self.bytes.push(b'?');
+            redact::query(query, |piece| escape(self.bytes, piece.as_bytes()));
         }
         if quotes {
             self.bytes.push(b'"');
@@ -178,44 +180,6 @@ impl<'a> Line<'a> {
         for digit in [value / 100, value / 10 % 10, value % 10] {
             self.bytes.push(b'0' + digit as u8);
         }
-    }
-}
-
-/// Names of parameters within the path stay (`;jsessionid=…`), values do not.
-fn push_path(line: &mut Vec<u8>, path: &str) {
-    if !path.contains(';') {
-        return escape(line, path.as_bytes());
-    }
-    for (index, segment) in path.split('/').enumerate() {
-        if index > 0 {
-            line.push(b'/');
-        }
-        let mut parts = segment.split(';');
-        escape(line, parts.next().unwrap_or_default().as_bytes());
-        for parameter in parts {
-            line.push(b';');
-            push_name(line, parameter);
-        }
-    }
-}
-
-/// Names of query parameters stay, values do not.
-fn push_query(line: &mut Vec<u8>, query: &str) {
-    let mut separator = b'?';
-    for pair in query.split('&') {
-        line.push(separator);
-        separator = b'&';
-        push_name(line, pair);
-    }
-}
-
-fn push_name(line: &mut Vec<u8>, pair: &str) {
-    match pair.split_once('=') {
-        Some((name, _)) => {
-            escape(line, name.as_bytes());
-            line.extend_from_slice(b"=***");
-        }
-        None => line.extend_from_slice(b"***"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod backend;
 pub(crate) mod client;
+pub(crate) mod collector;
 pub(crate) mod crowd;
 mod eventually;
 pub(crate) mod frames;

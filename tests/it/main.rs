@@ -41,6 +41,7 @@ mod replacing;
 mod resting;
 mod retries;
 mod routing;
+mod secrets;
 mod services;
 mod slow_clients;
 mod stopping;

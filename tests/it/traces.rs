@@ -7,6 +7,8 @@ use prost::Message;
 
 use crate::support::collector::{Collector, Received, TAKEN};
 use crate::support::log::Log;
+use crate::support::process::Process;
+use crate::support::program::{Missing, program_in};
 use crate::support::scrape::scrape;
 use crate::support::{Backend, Client, Gate, OK, ask, eventually_async, get};
 
@@ -363,4 +365,26 @@ async fn tracing_is_turned_on_and_off_by_a_reload() {
     assert_eq!((collector.received(2).await.len(), other.received(2).await.len()), (2, 2));
     let told: Vec<bool> = backend.seen().iter().map(|seen| seen.head.has("traceparent")).collect();
     assert_eq!(told, [false, true, true, false]);
+}
+
+#[tokio::test]
+async fn a_collector_of_others_takes_the_spans() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/collector");
+    let Some(rotel) = program_in(&folder.join("rotel"), "rotel-agent", &Missing::ROTEL) else { return };
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (http, grpc) = (free(), free());
+    let mut command = std::process::Command::new(rotel);
+    command.args(["start", "--exporter", "blackhole", "--debug-log", "traces", "--debug-log-verbosity", "detailed"]);
+    command.args(["--otlp-http-endpoint", &http.to_string(), "--otlp-grpc-endpoint", &grpc.to_string()]);
+    let collector = Process::of(command);
+    eventually_async("it listens", async || tokio::net::TcpStream::connect(http).await.is_ok()).await;
+    let backend = Backend::answering(OK).await;
+    let gate =
+        Gate::before(&backend, &format!("[tracing]\notlp = 'http://{http}'\nsample = 1\nservice_name = 'edge'\n"));
+    ask(gate.address(), request("/", "")).await;
+    let (trace, span, _) = parts(backend.only().head.get("traceparent").unwrap());
+    for text in ["service.name: Str(edge)", "http.response.status_code: Int(200)", &trace, &span, "SPAN_KIND_CLIENT"] {
+        collector.says(text).await;
+    }
+    assert_eq!(counted(&gate, "exported").await, 2.0);
 }

@@ -3,15 +3,18 @@
 
 mod auth;
 
+use http::HeaderName;
+
 use super::file::{
     AddressSettings, AdminSettings, CircuitSettings, ConfigFile, DnsSettings, LogSettings, RetrySettings,
-    RouteSettings, ServerSettings, UpstreamSettings,
+    RouteSettings, ServerSettings, TracingSettings, UpstreamSettings,
 };
 use super::text::{
     AdminListen, DnsTarget, ExactPath, Label, NameServer, Prefix, Rewrite, SecretText, ServiceName, SocketPath, Target,
-    Text,
+    Text, WebUrl,
 };
-use super::{AdminConfig, Config, LogConfig, PathMatch, RouteConfig, ServerConfig};
+use super::{AdminConfig, Config, LogConfig, PathMatch, RouteConfig, ServerConfig, TracingConfig};
+use crate::base::secret::Secret;
 use crate::base::units::{ByteRate, Size};
 use crate::upstream::policy::{CircuitPolicy, Discovery, DnsPolicy, RetryPolicy, UpstreamPolicy};
 
@@ -30,6 +33,7 @@ impl From<&Config> for ConfigFile {
             admin: (&config.admin).into(),
             dns: (&config.dns).into(),
             log: (&config.log).into(),
+            tracing: (&config.tracing).into(),
             auth: config.auth.iter().map(|policy| (policy.name.clone(), policy.as_ref().into())).collect(),
             upstreams: upstreams.map(|policy| (policy.name.clone(), policy.as_ref().into())).collect(),
             routes: config.routes.iter().map(Into::into).collect(),
@@ -61,7 +65,7 @@ impl From<&ServerConfig> for ServerSettings {
 
 impl From<&AdminConfig> for AdminSettings {
     fn from(admin: &AdminConfig) -> Self {
-        let masked = |secret: &crate::base::secret::Secret| Text(SecretText::Literal(secret.to_string()));
+        let masked = |secret: &Secret| Text(SecretText::Literal(secret.to_string()));
         Self { listen: Text(AdminListen(admin.listen)), token: admin.token.as_ref().map(masked) }
     }
 }
@@ -82,7 +86,22 @@ impl From<&DnsPolicy> for DnsSettings {
 
 impl From<&LogConfig> for LogSettings {
     fn from(log: &LogConfig) -> Self {
-        Self { level: Text(log.level), format: Text(log.format), access: Text(log.access.clone()) }
+        let access = Text(log.access.clone());
+        Self { level: Text(log.level), format: Text(log.format), access, sample: log.sample }
+    }
+}
+
+impl From<&TracingConfig> for TracingSettings {
+    fn from(tracing: &TracingConfig) -> Self {
+        let masked =
+            |(name, secret): &(HeaderName, Secret)| (name.to_string(), Text(SecretText::Literal(secret.to_string())));
+        Self {
+            otlp: tracing.otlp.clone().map(|url| Text(WebUrl(url))),
+            headers: tracing.headers.iter().map(masked).collect(),
+            sample: tracing.sample,
+            errors: tracing.errors,
+            service_name: tracing.service_name.clone(),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod ip_access;
 pub mod metrics;
 pub mod path_guard;
 pub mod request_id;
+pub mod trace;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ use ip_access::IpAccess;
 use metrics::Metrics;
 use path_guard::PathGuard;
 use request_id::RequestId;
+use trace::{Step, TraceGate};
 
 /// What one route asks of its layers; `None` where it does not use one.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub struct Policies {
     pub access_log: Option<Arc<AccessLog>>,
     /// Numbers about requests.
     pub metrics: Arc<Metrics>,
+    /// The traces of requests.
+    pub trace: Option<Arc<TraceGate>>,
     /// The addresses that may come in.
     pub ip_access: Option<Arc<IpAccess>>,
     /// The paths that are refused.
@@ -46,6 +50,8 @@ pub struct Policies {
     pub in_flight: Option<Arc<InFlight>>,
     /// The budget of time.
     pub deadline: Option<Arc<Deadline>>,
+    /// Notes how long it takes to find out who asks.
+    pub auth_step: Option<Arc<Step>>,
     /// Who may pass.
     pub auth: Option<Arc<Auth>>,
     /// The budget of bytes.
@@ -59,7 +65,13 @@ pub type Stack<S> = Gated<
         AccessLog,
         Gated<
             Metrics,
-            Gated<IpAccess, Gated<PathGuard, Gated<InFlight, Gated<Deadline, Gated<Auth, Gated<BodyLimit, S>>>>>>,
+            Gated<
+                TraceGate,
+                Gated<
+                    IpAccess,
+                    Gated<PathGuard, Gated<InFlight, Gated<Deadline, Gated<Step, Gated<Auth, Gated<BodyLimit, S>>>>>>,
+                >,
+            >,
         >,
     >,
 >;
@@ -73,11 +85,13 @@ where
         .layer(GateLayer(Some(policies.request_id.clone()))) // first: every line and every refusal names the id
         .layer(GateLayer(policies.access_log.clone())) // sees every outcome, also the refusals below
         .layer(GateLayer(Some(policies.metrics.clone()))) // likewise; behind the log only because the log needs no metrics
+        .layer(GateLayer(policies.trace.clone())) // before all that is to be seen in a trace
         .layer(GateLayer(policies.ip_access.clone())) // before all that costs, and tells nothing else to who may not come in
         .layer(GateLayer(policies.path_guard.clone())) // before anything that decides by the path
         .layer(GateLayer(policies.in_flight.clone())) // before all that costs or waits; a path refused above takes no room
         .layer(GateLayer(policies.deadline.clone())) // one budget for everything that waits below
         // A CORS preflight has no credentials: what answers it belongs above this line.
+        .layer(GateLayer(policies.auth_step.clone())) // around what it times
         .layer(GateLayer(policies.auth.clone())) // behind limits by address: signatures cost; before what asks who it is
         .layer(GateLayer(policies.body_limit.clone())) // before anything that reads or forwards a body
         .service(inner)

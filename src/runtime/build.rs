@@ -23,8 +23,9 @@ use crate::layers::ip_access::IpAccess;
 use crate::layers::metrics::{Metrics, RouteMetrics};
 use crate::layers::path_guard::PathGuard;
 use crate::layers::request_id::RequestId;
+use crate::layers::trace::{Step, Trace, TraceGate, Tracer};
 use crate::layers::{Policies, Stack, stack};
-use crate::telemetry::recorder::Recorder;
+use crate::telemetry::recorder::{Owners, Recorder};
 use crate::upstream::bound::Bound;
 use crate::upstream::forward::Forward;
 use crate::upstream::policy::UpstreamPolicy;
@@ -43,6 +44,8 @@ pub struct Tools {
     pub lines: Option<Arc<Lines>>,
     /// Where ids come from.
     pub request_id: Arc<RequestId>,
+    /// What traces are made with, where they have somewhere to go.
+    pub tracer: Option<Arc<Tracer>>,
     /// What upstreams need.
     pub upstream: upstream::Tools,
     /// What outlives a snapshot.
@@ -68,6 +71,8 @@ pub struct Built {
     snapshot: Snapshot,
     /// Living upstreams, and what they will be told.
     policies: Vec<(Arc<Upstream>, Arc<UpstreamPolicy>)>,
+    /// The names that have series from now on.
+    owners: Owners,
 }
 
 impl Built {
@@ -76,6 +81,7 @@ impl Built {
         for (upstream, policy) in &self.policies {
             upstream.adopt(policy, &tools.upstream);
         }
+        tools.recorder.belongs_to(self.owners);
         self.snapshot
     }
 }
@@ -95,7 +101,17 @@ pub fn build(config: &Config, tools: &Tools) -> Built {
         list.push(upstream.clone());
         upstreams.insert(&policy.name, Arc::new(Bound::new(upstream, policy)));
     }
-    Built { snapshot: snapshot(config, &upstreams, list, tools), policies }
+    Built { snapshot: snapshot(config, &upstreams, list, tools), policies, owners: owners(config) }
+}
+
+/// Whose names labels may have: what is gone from the configuration has no series either, once it has ended.
+fn owners(config: &Config) -> Owners {
+    let routes = config.routes.iter().map(|route| route.name.clone()).chain([UNMATCHED.to_owned()]);
+    Owners::from([
+        ("route", routes.collect()),
+        ("upstream", config.upstreams.iter().map(|policy| policy.name.clone()).collect()),
+        ("auth", config.auth.iter().map(|policy| policy.name.clone()).collect()),
+    ])
 }
 
 fn snapshot(
@@ -192,7 +208,9 @@ fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Bound>, vouchin
         path_guard: (config.encoded_slashes == EncodedSlashes::Reject).then(|| Arc::new(PathGuard)),
         in_flight: (config.max_in_flight > 0).then(|| Arc::new(in_flight(config, &tools.parts))),
         deadline: (!config.timeout.is_zero()).then(|| Arc::new(Deadline(config.timeout))),
+        auth_step: step(config.auth.is_some(), "auth", tools),
         auth: auth(config, &name, vouching, tools),
+        trace: trace(Some(&config.path), tools),
         body_limit: (config.max_body > 0).then(|| Arc::new(BodyLimit(config.max_body))),
         ..common_policies(&name, tools)
     };
@@ -216,6 +234,30 @@ fn in_flight(config: &RouteConfig, parts: &Parts) -> InFlight {
     InFlight::new(config.max_in_flight, seats)
 }
 
+/// The traces of a route that takes these paths, where traces have somewhere to go.
+fn trace(path: Option<&PathMatch>, tools: &Tools) -> Option<Arc<TraceGate>> {
+    let path = path.map(|path| match path {
+        PathMatch::Prefix(prefix) => format!("{}/*", prefix.trim_end_matches('/')).into(),
+        PathMatch::Exact(path) => path.as_str().into(),
+    });
+    let tracer = tools.tracer.clone()?;
+    Some(Arc::new(TraceGate(Trace::new(tracer, path))))
+}
+
+/// Times what is there, where there are traces.
+fn step(is_there: bool, name: &'static str, tools: &Tools) -> Option<Arc<Step>> {
+    (is_there && tools.tracer.is_some()).then(|| Arc::new(Step(name)))
+}
+
+/// What counts for a route goes on counting.
+fn metrics(name: &Arc<str>, tools: &Tools) -> Arc<RouteMetrics> {
+    tools.parts.metrics.find(name).unwrap_or_else(|| {
+        let metrics = Arc::new(RouteMetrics::new(name, &tools.recorder));
+        tools.parts.metrics.remember(name, &metrics);
+        metrics
+    })
+}
+
 fn unmatched_stack(tools: &Tools) -> Stack<Answerer> {
     stack(&common_policies(&UNMATCHED.into(), tools), Answerer::Nobody)
 }
@@ -225,11 +267,13 @@ fn common_policies(name: &Arc<str>, tools: &Tools) -> Policies {
     Policies {
         request_id: tools.request_id.clone(),
         access_log: tools.lines.clone().map(|lines| Arc::new(AccessLog(lines))),
-        metrics: Arc::new(Metrics(Arc::new(RouteMetrics::new(name, &tools.recorder)))),
+        metrics: Arc::new(Metrics(metrics(name, tools))),
+        trace: trace(None, tools),
         ip_access: None,
         path_guard: None,
         in_flight: None,
         deadline: None,
+        auth_step: None,
         auth: None,
         body_limit: None,
     }

@@ -8,7 +8,9 @@ pub mod outgoing;
 pub mod parts;
 pub mod problem;
 pub mod reloads;
+pub mod series;
 pub mod snapshot;
+pub mod traces;
 
 use std::sync::Arc;
 

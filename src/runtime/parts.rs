@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::base::seat::Seats;
 use crate::layers::auth::keyset::KeySets;
+use crate::layers::metrics::RouteMetrics;
 use crate::upstream::Upstream;
 
 /// Everything that may live on, by kind.
@@ -21,6 +22,8 @@ pub struct Parts {
     pub upstreams: Living<Upstream>,
     /// The requests inside each route that allows only so many, by its name.
     pub in_flight: Living<Seats>,
+    /// The counters of each route, by its name.
+    pub metrics: Living<RouteMetrics>,
     /// Keys that verify tokens, by name and by all that says where they come from: with anything of that changed, they
     /// are others, and the old ones end with the last request that they may verify.
     pub key_sets: Arc<KeySets>,

@@ -168,6 +168,8 @@ mod tests {
             request_id: Arc::new(RequestId::new([1], (clock::now(), Duration::ZERO))),
             access_log: None,
             metrics: Arc::new(Metrics(Arc::new(RouteMetrics::new(&"r".into(), &recorder)))),
+            trace: None,
+            auth_step: None,
             ip_access: None,
             path_guard: None,
             in_flight: None,

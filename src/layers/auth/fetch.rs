@@ -74,6 +74,10 @@ pub enum FetchError {
 }
 
 impl FetchError {
+    /// Every word for it in metrics.
+    pub const WORDS: [&str; 8] =
+        ["redirect", "connect", "tls", "timeout", "protocol", "status", "too_large", "content"];
+
     /// Its word in metrics.
     pub const fn word(&self) -> &'static str {
         match self {

@@ -25,6 +25,7 @@ use ipnet::IpNet;
 
 use crate::base::secret::Secret;
 use crate::layers::auth::policy::{AuthPolicy, RouteAuth};
+use crate::layers::cors::policy::CorsPolicy;
 use crate::upstream::policy::{DnsPolicy, UpstreamPolicy};
 
 /// A whole configuration that has no problem left.
@@ -204,6 +205,8 @@ pub struct RouteConfig {
     pub deny_ips: Vec<IpNet>,
     /// Who may pass; `None` means everybody.
     pub auth: Option<RouteAuth>,
+    /// What pages of other origins may; `None` leaves it to the upstream.
+    pub cors: Option<CorsPolicy>,
 }
 
 impl RouteConfig {

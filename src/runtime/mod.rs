@@ -9,6 +9,7 @@ pub mod parts;
 pub mod problem;
 pub mod reloads;
 pub mod snapshot;
+mod vouching;
 
 use std::sync::Arc;
 

@@ -169,6 +169,7 @@ mod tests {
             metrics: Arc::new(Metrics(Arc::new(RouteMetrics::new(&"r".into(), &recorder)))),
             ip_access: None,
             path_guard: None,
+            cors: None,
             in_flight: None,
             deadline: None,
             auth: None,

@@ -29,6 +29,7 @@ pub(super) fn routes(file: &ConfigFile, upstreams: &mut Upstreams, findings: &mu
             let name = written.unwrap_or_else(|| names.make(at, &path));
             let mut route = route(settings, name, path, upstream, file.server.max_body.0.0);
             route.headers = headers;
+            route.cors = settings.cors.as_ref().map(|cors| super::cors::cors(cors, &place.key("cors"), findings));
             route.auth =
                 settings.auth.as_ref().map(|auth| super::auth::route(auth, &place.key("auth"), file, findings));
             checked.push((at, route));
@@ -67,6 +68,7 @@ fn route(settings: &RouteSettings, name: String, path: PathMatch, upstream: Stri
         allow_ips: distinct(&settings.allow_ips),
         deny_ips: distinct(&settings.deny_ips),
         auth: None,
+        cors: None,
     }
 }
 

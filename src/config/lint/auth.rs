@@ -34,7 +34,7 @@ fn unused(config: &Config, findings: &mut Findings) {
 /// `keys-without-tls`: they can be replaced on the way.
 fn keys(config: &Config, findings: &mut Findings) {
     for policy in &config.auth {
-        let Method::Jwt(jwt) = &policy.method;
+        let Method::Jwt(jwt) = &policy.method else { continue };
         let path = KeyPath::dotted("auth").key(&policy.name);
         if jwt.keys.source.is_remote() && jwt.rules.claims.audience.is_empty() {
             let fault = Fault::new("tokens of this issuer pass, for whomever they were issued")

@@ -76,7 +76,7 @@ async fn what_is_observed_is_counted_and_goes_on() {
         guarded.gate.counted(line).await;
     }
     let log = guarded.file("access.log");
-    let cause = "\"cause\":\"auth main: no token (observed)\"";
+    let cause = "\"cause\":\"auth main: no credential (observed)\"";
     let seen = async || std::fs::read_to_string(&log).unwrap().contains(cause);
     crate::support::eventually_async(cause, seen).await;
 }

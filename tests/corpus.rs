@@ -38,3 +38,8 @@ fn every_token_of_the_corpus_is_refused_and_taken_out() {
 fn every_forwarding_field_of_the_corpus_is_read_from_the_right() {
     replay("forwarding", checks::forwarding);
 }
+
+#[test]
+fn every_file_of_credentials_of_the_corpus_is_taken_whole_or_not_at_all() {
+    replay("credentials", checks::credentials);
+}

@@ -212,6 +212,11 @@ pub struct RouteConfig {
 impl RouteConfig {
     /// What `timeout` is where nothing is written.
     pub const TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// Whether not everybody may use it.
+    pub fn is_guarded(&self) -> bool {
+        self.auth.is_some() || !self.allow_ips.is_empty() || !self.deny_ips.is_empty()
+    }
 }
 
 /// Which paths a route takes. Both hold canonical paths (see `base::path`).

@@ -10,7 +10,7 @@ use super::parts::Parts;
 use super::snapshot::Snapshot;
 use super::vouching::{self, Vouching};
 use crate::base::path;
-use crate::config::order::{Entry, covers_host, entries};
+use crate::config::order::{Entry, covers_host, entries, shares_host};
 use crate::config::{Config, EncodedSlashes, HostMatch, PathMatch, RouteConfig};
 use crate::layers::access_log::{AccessLog, Lines};
 use crate::layers::body_limit::BodyLimit;
@@ -19,7 +19,7 @@ use crate::layers::deadline::Deadline;
 use crate::layers::in_flight::InFlight;
 use crate::layers::ip_access::IpAccess;
 use crate::layers::metrics::{Metrics, RouteMetrics};
-use crate::layers::path_guard::PathGuard;
+use crate::layers::path_guard::{Kept, PathGuard};
 use crate::layers::request_id::RequestId;
 use crate::layers::{Policies, Stack, stack};
 use crate::telemetry::recorder::Recorder;
@@ -105,7 +105,8 @@ fn snapshot(
             let next = ranks.len();
             let rank = *ranks.entry(&route.path).or_insert(next);
             let upstream = upstreams.get(route.upstream.as_str())?;
-            Some(Arc::new(build_route(route, rank, upstream, &vouching, tools)))
+            let guard = path_guard(route, &config.routes);
+            Some(Arc::new(build_route(route, rank, upstream, guard, &vouching, tools)))
         })
         .collect();
     let in_order: Vec<Entered<'_>> = entries(&config.routes)
@@ -137,7 +138,28 @@ fn snapshot(
     }
 }
 
-fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Bound>, vouching: &Vouching, tools: &Tools) -> Route {
+/// What a route refuses of paths: by its own settings, and so that no other spelling leads around those of others.
+fn path_guard(config: &RouteConfig, routes: &[RouteConfig]) -> Option<PathGuard> {
+    let others = routes.iter().filter(|other| other.is_guarded() && other.path != config.path);
+    let kept: Vec<Kept> = others
+        .filter(|other| shares_host(config, other))
+        .map(|other| match &other.path {
+            PathMatch::Prefix(prefix) => Kept::Prefix(prefix.clone()),
+            PathMatch::Exact(path) => Kept::Exact(path.clone()),
+        })
+        .collect();
+    let ambiguous = config.encoded_slashes == EncodedSlashes::Reject;
+    (ambiguous || !kept.is_empty()).then_some(PathGuard { ambiguous, kept })
+}
+
+fn build_route(
+    config: &RouteConfig,
+    rank: usize,
+    upstream: &Arc<Bound>,
+    guard: Option<PathGuard>,
+    vouching: &Vouching,
+    tools: &Tools,
+) -> Route {
     let name: Arc<str> = config.name.as_str().into();
     let prefix = match &config.path {
         PathMatch::Prefix(prefix) if config.strip_prefix => Some(prefix.clone()),
@@ -146,7 +168,7 @@ fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Bound>, vouchin
     let rewrite = Rewrite { strip_prefix: prefix, template: config.rewrite.clone() };
     let policies = Policies {
         ip_access: IpAccess::new(&config.allow_ips, &config.deny_ips).map(Arc::new),
-        path_guard: (config.encoded_slashes == EncodedSlashes::Reject).then(|| Arc::new(PathGuard)),
+        path_guard: guard.map(Arc::new),
         in_flight: (config.max_in_flight > 0).then(|| Arc::new(in_flight(config, &tools.parts))),
         deadline: (!config.timeout.is_zero()).then(|| Arc::new(Deadline(config.timeout))),
         cors: config.cors.as_ref().map(|policy| Arc::new(Cors::new(policy, &config.methods))),

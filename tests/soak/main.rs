@@ -10,6 +10,7 @@ mod support;
 mod killing;
 mod reloading;
 mod rolling;
+mod unknown_keys;
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! API keys: known by their hashes, from a watched file. A key's name is who asks, its plan is for limits to choose by.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -55,11 +56,11 @@ impl ApiKeys {
     ///
     /// # Errors
     /// When there are several.
-    pub fn brought(&self, head: &http::request::Parts) -> Result<Option<Vec<u8>>, Failure> {
+    pub fn brought<'a>(&self, head: &'a http::request::Parts) -> Result<Option<Cow<'a, [u8]>>, Failure> {
         let found = token::find(head, &self.places)?;
         Ok(found.map(|key| match self.places {
-            [TokenPlace::Query(_)] => percent_encoding::percent_decode(key).collect(),
-            _ => key.to_vec(),
+            [TokenPlace::Query(_)] => percent_encoding::percent_decode(key).into(),
+            _ => Cow::Borrowed(key),
         }))
     }
 

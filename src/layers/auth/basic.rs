@@ -61,21 +61,28 @@ pub struct Basic {
     /// Made anew by each process.
     key: hmac::Key,
     remembered: Box<[Mutex<Remembered>]>,
-    trying: Arc<Trying>,
+    /// How many are tried at a time.
+    turns: Semaphore,
+    /// What is being tried at the moment, by whoever sent it first.
+    running: Mutex<HashMap<(Print, u64), watch::Receiver<Told>>>,
     control: Handle,
+}
+
+/// Who asks when, and how long that may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// The worker that serves the request.
+    pub worker: usize,
+    /// Now.
+    pub now: Instant,
+    /// When the request must be answered.
+    pub deadline: Option<Instant>,
 }
 
 /// What one worker remembers.
 struct Remembered {
     right: Recent<Print, (u64, Instant, Arc<Verified>)>,
     wrong: Recent<Print, (u64, Instant, Failure)>,
-}
-
-/// What is being tried at the moment, by whoever sent it first.
-struct Trying {
-    /// How many at a time.
-    turns: Semaphore,
-    running: Mutex<HashMap<(Print, u64), watch::Receiver<Told>>>,
 }
 
 /// A name and a password.
@@ -101,13 +108,14 @@ impl Basic {
                 .unwrap_or_else(|_| hmac::Key::new(hmac::HMAC_SHA256, &fastrand::u128(..).to_le_bytes())),
             remembered: (0..workers.max(1)).map(|_| remembered()).collect(),
             // Half of the cores at most: the other half serves those who are known.
-            trying: Arc::new(Trying { turns: Semaphore::new((workers / 2).max(1)), running: Mutex::default() }),
+            turns: Semaphore::new((workers / 2).max(1)),
+            running: Mutex::default(),
             control: control.clone(),
         })
     }
 
     /// What is known of a name and a password already.
-    pub fn known(&self, worker: usize, sent: &Sent, now: Instant) -> Option<Result<Arc<Verified>, Failure>> {
+    pub fn known(&self, Asked { worker, now, .. }: Asked, sent: &Sent) -> Option<Result<Arc<Verified>, Failure>> {
         let (print, generation) = (self.print(sent), self.users.now().generation);
         let slot = self.remembered.get(worker).or(self.remembered.first())?;
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
@@ -128,30 +136,51 @@ impl Basic {
         None
     }
 
-    /// Tries a name and a password.
+    /// Tries a name and a password. Whoever waits for it waits until `deadline` at most; it is tried to the end in any case,
+    /// and known the next time.
     ///
     /// # Errors
     /// When too many are being tried already.
-    pub fn judge(self: &Arc<Self>, worker: usize, sent: Sent, now: Instant) -> Result<Judging, Failure> {
+    pub fn judge(self: &Arc<Self>, asked: Asked, sent: Sent) -> Result<Judging, Failure> {
         let print = self.print(&sent);
         let generation = self.users.now().generation;
-        let mut told = self.tried(print, generation, &sent)?;
+        let mut told = self.tried(print, generation, asked, &sent)?;
         let basic = self.clone();
         Ok(Box::pin(async move {
-            let judged = match told.wait_for(Option::is_some).await {
-                Ok(told) => told.clone().unwrap_or(Err(OVERLOADED)),
-                // Whoever tried it is gone: the gateway stops.
-                Err(_) => Err(OVERLOADED),
+            let telling = told.wait_for(Option::is_some);
+            let told = match asked.deadline {
+                Some(deadline) => tokio::time::timeout_at(deadline.into(), telling).await.ok(),
+                None => Some(telling.await),
             };
-            let judged = judged.map(|()| basic.vouch(&sent.name));
-            basic.remember(worker, print, generation, now, &judged);
-            judged
+            // Whoever tried it is gone when the gateway stops.
+            let judged = told.and_then(Result::ok).and_then(|told| told.clone()).unwrap_or(Err(OVERLOADED));
+            basic.conclude(print, generation, asked, &sent.name, judged)
         }))
     }
 
+    /// Remembers what came of it.
+    fn conclude(
+        &self,
+        print: Print,
+        generation: u64,
+        asked: Asked,
+        name: &str,
+        judged: Result<(), Failure>,
+    ) -> Result<Arc<Verified>, Failure> {
+        let judged = judged.map(|()| self.vouch(name));
+        self.remember(asked, print, generation, &judged);
+        judged
+    }
+
     /// Where it will be told what came of trying it: somebody else may have sent the same a moment ago.
-    fn tried(&self, print: Print, generation: u64, sent: &Sent) -> Result<watch::Receiver<Told>, Failure> {
-        let mut running = self.trying.running.lock().unwrap_or_else(PoisonError::into_inner);
+    fn tried(
+        self: &Arc<Self>,
+        print: Print,
+        generation: u64,
+        asked: Asked,
+        sent: &Sent,
+    ) -> Result<watch::Receiver<Told>, Failure> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(told) = running.get(&(print, generation)) {
             return Ok(told.clone());
         }
@@ -160,27 +189,24 @@ impl Basic {
         }
         let (teller, told) = watch::channel(None);
         running.insert((print, generation), told.clone());
-        let users = self.users.now();
-        let found = users.value.find(&sent.name).map(|(hash, counts)| (hash.clone(), counts));
-        let (trying, password, control) = (self.trying.clone(), sent.password.clone(), self.control.clone());
+        let (basic, name, password) = (self.clone(), sent.name.clone(), sent.password.clone());
         tasks::detach_on(&self.control, async move {
-            let judged = match found {
-                None => Err(WRONG),
-                Some((hash, counts)) => {
-                    let turn = tokio::time::timeout(PATIENCE, trying.turns.acquire()).await;
-                    match turn {
-                        Ok(Ok(_turn)) => {
-                            let fits = tasks::blocking_on(&control, move || hash.fits(&password)).await;
-                            if fits == Some(true) && counts { Ok(()) } else { Err(WRONG) }
-                        }
-                        _ => Err(OVERLOADED),
-                    }
-                }
-            };
-            trying.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&(print, generation));
+            let judged = basic.try_on(&name, password).await;
+            let _ = basic.conclude(print, generation, asked, &name, judged.clone());
+            basic.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&(print, generation));
             let _ = teller.send(Some(judged));
         });
         Ok(told)
+    }
+
+    /// Tries a password when its turn comes, on a thread that may block.
+    async fn try_on(&self, name: &str, password: Vec<u8>) -> Result<(), Failure> {
+        let found = self.users.now().value.find(name).map(|(hash, counts)| (hash.clone(), counts));
+        let (hash, counts) = found.ok_or(WRONG)?;
+        let turn = tokio::time::timeout(PATIENCE, self.turns.acquire()).await;
+        let Ok(Ok(_turn)) = turn else { return Err(OVERLOADED) };
+        let fits = tasks::blocking_on(&self.control, move || hash.fits(&password)).await;
+        if fits == Some(true) && counts { Ok(()) } else { Err(WRONG) }
     }
 
     fn vouch(&self, name: &str) -> Arc<Verified> {
@@ -190,14 +216,8 @@ impl Basic {
         Arc::new(Verified::lasting(identity, fields))
     }
 
-    fn remember(
-        &self,
-        worker: usize,
-        print: Print,
-        generation: u64,
-        now: Instant,
-        judged: &Result<Arc<Verified>, Failure>,
-    ) {
+    fn remember(&self, asked: Asked, print: Print, generation: u64, judged: &Result<Arc<Verified>, Failure>) {
+        let Asked { worker, now, .. } = asked;
         let Some(slot) = self.remembered.get(worker).or(self.remembered.first()) else { return };
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         match judged {
@@ -262,6 +282,10 @@ mod tests {
         Sent { name: name.to_owned(), password: password.into() }
     }
 
+    fn asked(now: Instant) -> Asked {
+        Asked { worker: 0, now, deadline: None }
+    }
+
     fn alice() -> String {
         format!("alice:{}\n", bcrypt::hash_with_salt("secret", 4, [3; 16]).unwrap())
     }
@@ -270,30 +294,31 @@ mod tests {
     async fn what_was_tried_is_known_for_a_while_and_guessing_pushes_nobody_out() {
         let (_folder, basic) = basic(&alice());
         let now = clock::now();
-        assert!(basic.known(0, &sent("alice", "secret"), now).is_none());
-        let judged = basic.judge(0, sent("alice", "secret"), now).unwrap().await.unwrap();
+        assert!(basic.known(asked(now), &sent("alice", "secret")).is_none());
+        let judged = basic.judge(asked(now), sent("alice", "secret")).unwrap().await.unwrap();
         assert_eq!(judged.identity.subject.as_deref(), Some("alice"));
-        assert!(basic.judge(0, sent("alice", "wrong"), now).unwrap().await.is_err());
-        assert!(basic.known(0, &sent("alice", "wrong"), now).is_some_and(|known| known.is_err()));
+        assert!(basic.judge(asked(now), sent("alice", "wrong")).unwrap().await.is_err());
+        assert!(basic.known(asked(now), &sent("alice", "wrong")).is_some_and(|known| known.is_err()));
         for number in 0..3 * MOST {
             let print = basic.print(&sent("alice", &number.to_string()));
-            basic.remember(0, print, 1, now, &Err(WRONG));
+            basic.remember(asked(now), print, 1, &Err(WRONG));
         }
-        assert!(basic.known(0, &sent("alice", "secret"), now).is_some_and(|known| known.is_ok()));
+        assert!(basic.known(asked(now), &sent("alice", "secret")).is_some_and(|known| known.is_ok()));
         let slot = basic.remembered[0].lock().unwrap();
         assert!(slot.wrong.len() <= 2 * MOST && slot.right.len() == 1);
         drop(slot);
         let later = now + REMEMBERED;
-        assert!(basic.known(0, &sent("alice", "secret"), later).is_none(), "and is tried again then");
+        assert!(basic.known(asked(later), &sent("alice", "secret")).is_none(), "and is tried again then");
     }
 
     #[tokio::test]
     async fn the_same_is_tried_once_and_different_ones_have_a_queue() {
         let (_folder, basic) = basic(&alice());
         let now = clock::now();
-        let same: Vec<_> = (0..500).map(|_| basic.judge(0, sent("alice", "secret"), now).unwrap()).collect();
-        assert_eq!(basic.trying.running.lock().unwrap().len(), 1);
-        let others: Vec<_> = (0..QUEUE).map(|number| basic.judge(0, sent("bob", &number.to_string()), now)).collect();
+        let same: Vec<_> = (0..500).map(|_| basic.judge(asked(now), sent("alice", "secret")).unwrap()).collect();
+        assert_eq!(basic.running.lock().unwrap().len(), 1);
+        let others: Vec<_> =
+            (0..QUEUE).map(|number| basic.judge(asked(now), sent("bob", &number.to_string()))).collect();
         assert_eq!(others.iter().filter(|judging| judging.is_err()).count(), 1);
         for judging in same {
             assert!(judging.await.is_ok());
@@ -301,7 +326,26 @@ mod tests {
         for judging in others.into_iter().flatten() {
             assert_eq!(judging.await.unwrap_err(), WRONG);
         }
-        assert!(basic.trying.running.lock().unwrap().is_empty());
+        assert!(basic.running.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_cannot_wait_is_known_the_next_time() {
+        let (_folder, basic) = basic(&alice());
+        let now = clock::now();
+        let hurried = Asked { deadline: Some(now), ..asked(now) };
+        let judged = basic.judge(hurried, sent("alice", "secret")).unwrap().await;
+        if let Err(failure) = judged {
+            assert_eq!(failure, OVERLOADED, "which is no judgement of the password");
+        }
+        let known = || basic.known(asked(now), &sent("alice", "secret")).is_some_and(|known| known.is_ok());
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while !known() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await
+        .unwrap();
     }
 
     #[test]

@@ -2,12 +2,11 @@
 //! Tokens come first, then API keys, then passwords; the first that is there decides, good or bad.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use serde_json::Value;
 
 use super::api_key::ApiKeys;
-use super::basic::{Basic, Judging, Sent};
+use super::basic::{Asked, Basic, Judging, Sent};
 use super::claims;
 use super::failure::Failure;
 use super::jws::Jws;
@@ -94,7 +93,7 @@ impl Credentials {
             return finding;
         }
         match self.passwords.first() {
-            Some(basic) => try_password(basic, request, worker, moment.now),
+            Some(basic) => try_password(basic, request, Asked { worker, now: moment.now, deadline: moment.deadline }),
             None => Finding::Nothing,
         }
     }
@@ -185,17 +184,17 @@ impl Credentials {
     }
 }
 
-fn try_password<'a>(basic: &'a Arc<Basic>, request: &Request, worker: usize, now: Instant) -> Finding<'a> {
+fn try_password<'a>(basic: &'a Arc<Basic>, request: &Request, asked: Asked) -> Finding<'a> {
     let sent = match token::basic(&request.head) {
         Ok(None) => return Finding::Nothing,
         Ok(Some(text)) => Sent::parse(text),
         Err(failure) => Err(failure),
     };
-    let known = sent.map(|sent| (basic.known(worker, &sent, now), sent));
+    let known = sent.map(|sent| (basic.known(asked, &sent), sent));
     match known {
         Err(failure) => Finding::Judged(&basic.tally, Err(failure)),
         Ok((Some(known), _)) => Finding::Judged(&basic.tally, known),
-        Ok((None, sent)) => match basic.judge(worker, sent, now) {
+        Ok((None, sent)) => match basic.judge(asked, sent) {
             Ok(judging) => Finding::Try(basic, judging),
             Err(failure) => Finding::Judged(&basic.tally, Err(failure)),
         },

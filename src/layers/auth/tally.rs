@@ -37,7 +37,7 @@ impl Kind {
     const fn results(self) -> &'static [&'static str] {
         match self {
             Self::Token => RESULTS.as_slice().split_at(19).0,
-            Self::Key => &["ok", "missing", "ambiguous", "insufficient_claims", "credentials"],
+            Self::Key => &["ok", "missing", "ambiguous", "malformed", "insufficient_claims", "credentials"],
             Self::Password => {
                 &["ok", "missing", "ambiguous", "malformed", "insufficient_claims", "credentials", "overloaded"]
             }

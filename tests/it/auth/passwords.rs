@@ -27,9 +27,9 @@ async fn users(lines: &str, auth: &str, route: &str) -> Guarded {
 
 #[tokio::test]
 async fn a_name_with_its_password_passes_and_nothing_else() {
-    // The last one is from the manual of argon2.
+    // The last one is made by the reference implementation of argon2.
     let lines = format!(
-        "{}{}dave:$argon2i$v=19$m=65536,t=2,p=4$c29tZXNhbHQ$RdescudvJCsgt3ub+b+dWRWJTmaaJObG\n",
+        "{}{}dave:$argon2i$v=19$m=64,t=2,p=2$c29tZXNhbHQ$IInz54p5lyD4CvgGVTEo8psTLK/kDQWf\n",
         user("alice", "open:sesame", 4),
         user("Zoë", "pässword", 5)
     );
@@ -121,7 +121,9 @@ async fn a_password_costs_once_and_a_name_that_is_not_there_costs_as_much() {
         there = there.min(took("alice", &format!("wrong {attempt}"), 401).await);
         not = not.min(took("mallory", &format!("wrong {attempt}"), 401).await);
     }
-    assert!(not * 2 > there && there * 2 > not, "there {there:?}, not {not:?}");
+    // As long as each other, as far as a busy machine lets one see it; and neither as quick as what is known.
+    let (least, known) = (there.min(not), known[10]);
+    assert!(least > known * 5 && least * 10 > there.max(not), "there {there:?}, not {not:?}, known {known:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -56,6 +56,7 @@ async fn a_service_is_asked_what_it_needs_to_know() {
         "transfer-encoding",
         "if-none-match",
         "range",
+        "te",
     ] {
         assert!(!question.head.has(name), "{name}: {question:?}");
     }
@@ -225,6 +226,31 @@ async fn connections_to_the_service_are_used_again() {
     }
     assert_eq!((service.seen().len(), guarded.backend.seen().len()), (100, 100));
     assert!(service.connections() < 30, "{}", service.connections());
+}
+
+#[tokio::test]
+async fn a_question_that_breaks_the_service_is_asked_twice_at_most() {
+    let service = treating(|mut peer| async move {
+        while let Some(seen) = peer.request().await {
+            if seen.head.get("x-forwarded-uri") == Some("/poison") {
+                return peer.reset();
+            }
+            // Several at a time, so that several connections are kept.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            peer.send(YES).await;
+        }
+    })
+    .await;
+    let guarded = asking(&service, "timeout = '5s'\n", "'main'").await;
+    let address = guarded.gate.address();
+    let all: Vec<_> = (0..8).map(|_| tokio::spawn(async move { get(address, "/").await.status() })).collect();
+    for one in all {
+        assert_eq!(one.await.unwrap(), 200);
+    }
+    assert_eq!(guarded.get("/poison", "").await.refusal(), (503, "auth_unavailable".to_owned()));
+    let asked = service.seen().iter().filter(|seen| seen.head.get("x-forwarded-uri") == Some("/poison")).count();
+    assert!((1..=2).contains(&asked), "{asked}");
+    assert_eq!(guarded.ask("").await.status(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

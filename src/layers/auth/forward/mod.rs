@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{
     CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-    IF_UNMODIFIED_SINCE, RANGE,
+    IF_UNMODIFIED_SINCE, RANGE, TE,
 };
 use http::{Method, Response, StatusCode, Uri};
 use serde_json::{Map, Value};
@@ -33,8 +33,8 @@ const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-meth
 const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
 
 /// Fields that belong to the body, or to the answer that the client has in mind: neither is the service's business.
-const NOT_ASKED: [HeaderName; 7] =
-    [CONTENT_LENGTH, RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE];
+const NOT_ASKED: [HeaderName; 8] =
+    [CONTENT_LENGTH, TE, RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE];
 
 /// Asks a service by one policy.
 #[derive(Debug)]

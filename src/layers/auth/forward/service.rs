@@ -72,16 +72,14 @@ impl Service {
         }
     }
 
-    /// Asks with these fields. A kept connection may have been closed meanwhile: then a new one is made, since a question
-    /// changes nothing.
+    /// Asks with these fields. A kept connection may have been closed meanwhile: then a new one is made, once, since a
+    /// question changes nothing.
     pub(super) async fn ask(&self, worker: usize, fields: &HeaderMap) -> Result<Response<Bytes>, AskError> {
-        while let Some(mut connection) = self.take(worker) {
-            if connection.sender.ready().await.is_err() {
-                continue;
-            }
-            if let Ok(answer) = connection.sender.send_request(self.request(fields)).await {
-                return self.read(worker, connection, answer).await;
-            }
+        if let Some(mut connection) = self.take(worker)
+            && connection.sender.ready().await.is_ok()
+            && let Ok(answer) = connection.sender.send_request(self.request(fields)).await
+        {
+            return self.read(worker, connection, answer).await;
         }
         let mut connection = self.connect().await?;
         let answer = connection.sender.send_request(self.request(fields)).await;

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::task::JoinSet;
 
 use super::{Guarded, replace};
-use crate::support::{ask, eventually_async};
+use crate::support::{Backend, Gate, OK, ask, eventually_async};
 
 fn user(name: &str, password: &str, cost: u32) -> String {
     format!("{name}:{}\n", bcrypt::hash_with_salt(password, cost, [3; 16]).unwrap().to_string().replace("$2b$", "$2y$"))
@@ -182,4 +182,31 @@ async fn a_password_that_was_changed_counts_no_more_though_it_was_known() {
     assert_eq!(status("old").await, 401);
     replace(&file, "");
     eventually_async("nobody", async || status("new").await == 401).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_found_out_lives_on_over_a_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("users");
+    std::fs::write(&file, user("alice", "secret", 12)).unwrap();
+    let backend = Backend::answering(OK).await;
+    let text = |prefix: &str| {
+        format!(
+            "[server]\nworkers = 1\n[[routes]]\nprefix = '{prefix}'\nupstream = 'http://{}'\nauth = 'main'\n\
+             [auth.main]\nkind = 'basic'\nusers_file = {file:?}\n",
+            backend.address()
+        )
+    };
+    let gate = Gate::start(&text("/"));
+    let took = async |target: &str| {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: gate\r\n{}\r\n", basic("alice", "secret"));
+        let began = Instant::now();
+        assert_eq!(ask(gate.address(), request).await.status(), 200);
+        began.elapsed()
+    };
+    let first = took("/").await;
+    gate.reload(&text("/a")).await;
+    // Trying it again would have taken as long as the first time did.
+    let after = took("/a").await;
+    assert!(after * 3 < first, "first {first:?}, after the reload {after:?}");
 }

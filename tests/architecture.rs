@@ -36,6 +36,10 @@ const SETTINGS: &[&str] = &[
     "layers::auth::claims",
     "layers::auth::keys",
     "layers::auth::verify",
+    "layers::auth::key_list",
+    "layers::auth::users",
+    "layers::auth::watched",
+    "layers::cors::policy",
 ];
 
 /// Longest file, in lines.

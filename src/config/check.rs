@@ -3,6 +3,7 @@
 
 mod auth;
 mod balance;
+mod cors;
 mod health;
 mod route;
 mod upstream;

@@ -22,7 +22,9 @@ use crate::upstream::policy::{CircuitPolicy, Discovery, DnsPolicy, RetryPolicy, 
 pub fn to_toml(config: &Config) -> String {
     // Everything in the written form is a string, a number or a table, which TOML can always say; a failure would be
     // a mistake in this file, and the text then says so.
-    toml_edit::ser::to_string_pretty(&ConfigFile::from(config)).unwrap_or_else(|error| format!("# {error}\n"))
+    let file = ConfigFile::from(config);
+    let text = toml_edit::ser::to_string_pretty(&file).unwrap_or_else(|error| format!("# {error}\n"));
+    auth::only_own_keys(&text, &file)
 }
 
 impl From<&Config> for ConfigFile {
@@ -186,6 +188,7 @@ impl From<&RouteConfig> for RouteSettings {
             allow_ips: Text::list(&route.allow_ips),
             deny_ips: Text::list(&route.deny_ips),
             auth: route.auth.as_ref().map(Into::into),
+            cors: route.cors.as_ref().map(Into::into),
         }
     }
 }

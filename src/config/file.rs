@@ -4,6 +4,7 @@
 
 mod auth;
 mod balance;
+mod cors;
 mod health;
 mod route;
 mod tracing;
@@ -21,6 +22,7 @@ pub use self::auth::{
     AuthSettings, ClaimSettings, ClaimValue, FilesSettings, NamesSettings, RouteAuthSettings, RouteAuthTable,
 };
 pub use self::balance::{BalanceSettings, BalanceTable, StickySettings};
+pub use self::cors::CorsSettings;
 pub use self::health::{EjectSettings, HealthSettings};
 pub use self::route::RouteSettings;
 pub use self::tracing::TracingSettings;

@@ -25,6 +25,7 @@ use ipnet::IpNet;
 
 use crate::base::secret::Secret;
 use crate::layers::auth::policy::{AuthPolicy, RouteAuth};
+use crate::layers::cors::policy::CorsPolicy;
 use crate::upstream::policy::{DnsPolicy, UpstreamPolicy};
 
 /// A whole configuration that has no problem left.
@@ -236,11 +237,18 @@ pub struct RouteConfig {
     pub deny_ips: Vec<IpNet>,
     /// Who may pass; `None` means everybody.
     pub auth: Option<RouteAuth>,
+    /// What pages of other origins may; `None` leaves it to the upstream.
+    pub cors: Option<CorsPolicy>,
 }
 
 impl RouteConfig {
     /// What `timeout` is where nothing is written.
     pub const TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// Whether not everybody may use it.
+    pub fn is_guarded(&self) -> bool {
+        self.auth.is_some() || !self.allow_ips.is_empty() || !self.deny_ips.is_empty()
+    }
 }
 
 /// Which paths a route takes. Both hold canonical paths (see `base::path`).

@@ -5,6 +5,7 @@
 pub mod access_log;
 pub mod auth;
 pub mod body_limit;
+pub mod cors;
 pub mod deadline;
 pub mod gate;
 pub mod in_flight;
@@ -22,6 +23,7 @@ use crate::base::request::{Refused, Request, Response};
 use access_log::AccessLog;
 use auth::Auth;
 use body_limit::BodyLimit;
+use cors::Cors;
 use deadline::Deadline;
 use gate::{GateLayer, Gated};
 use in_flight::InFlight;
@@ -46,6 +48,8 @@ pub struct Policies {
     pub ip_access: Option<Arc<IpAccess>>,
     /// The paths that are refused.
     pub path_guard: Option<Arc<PathGuard>>,
+    /// What pages of other origins may.
+    pub cors: Option<Arc<Cors>>,
     /// The requests at a time.
     pub in_flight: Option<Arc<InFlight>>,
     /// The budget of time.
@@ -69,7 +73,10 @@ pub type Stack<S> = Gated<
                 TraceGate,
                 Gated<
                     IpAccess,
-                    Gated<PathGuard, Gated<InFlight, Gated<Deadline, Gated<Step, Gated<Auth, Gated<BodyLimit, S>>>>>>,
+                    Gated<
+                        PathGuard,
+                        Gated<Cors, Gated<InFlight, Gated<Deadline, Gated<Step, Gated<Auth, Gated<BodyLimit, S>>>>>>,
+                    >,
                 >,
             >,
         >,
@@ -88,9 +95,9 @@ where
         .layer(GateLayer(policies.trace.clone())) // before all that is to be seen in a trace
         .layer(GateLayer(policies.ip_access.clone())) // before all that costs, and tells nothing else to who may not come in
         .layer(GateLayer(policies.path_guard.clone())) // before anything that decides by the path
+        .layer(GateLayer(policies.cors.clone())) // a preflight has no credentials; and pages may read the refusals below
         .layer(GateLayer(policies.in_flight.clone())) // before all that costs or waits; a path refused above takes no room
         .layer(GateLayer(policies.deadline.clone())) // one budget for everything that waits below
-        // A CORS preflight has no credentials: what answers it belongs above this line.
         .layer(GateLayer(policies.auth_step.clone())) // around what it times
         .layer(GateLayer(policies.auth.clone())) // behind limits by address: signatures cost; before what asks who it is
         .layer(GateLayer(policies.body_limit.clone())) // before anything that reads or forwards a body

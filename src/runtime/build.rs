@@ -8,20 +8,18 @@ use axum::Router;
 use super::mount::{Answerer, Mount, Route};
 use super::parts::Parts;
 use super::snapshot::Snapshot;
-use crate::base::identity::Reserved;
+use super::vouching::{self, Vouching};
 use crate::base::path;
-use crate::config::order::{Entry, covers_host, entries};
+use crate::config::order::{Entry, covers_host, entries, shares_host};
 use crate::config::{Config, EncodedSlashes, HostMatch, PathMatch, RouteConfig};
 use crate::layers::access_log::{AccessLog, Lines};
-use crate::layers::auth::Auth;
-use crate::layers::auth::policy::Method;
-use crate::layers::auth::provider::{self, Provider};
 use crate::layers::body_limit::BodyLimit;
+use crate::layers::cors::Cors;
 use crate::layers::deadline::Deadline;
 use crate::layers::in_flight::InFlight;
 use crate::layers::ip_access::IpAccess;
 use crate::layers::metrics::{Metrics, RouteMetrics};
-use crate::layers::path_guard::PathGuard;
+use crate::layers::path_guard::{Kept, PathGuard};
 use crate::layers::request_id::RequestId;
 use crate::layers::trace::{Step, Trace, TraceGate, Tracer};
 use crate::layers::{Policies, Stack, stack};
@@ -50,12 +48,6 @@ pub struct Tools {
     pub upstream: upstream::Tools,
     /// What outlives a snapshot.
     pub parts: Arc<Parts>,
-}
-
-/// Those who can vouch for a client, by name, and what only they may say.
-struct Vouching {
-    providers: BTreeMap<String, Arc<Provider>>,
-    reserved: Reserved,
 }
 
 /// A route for one of its hosts, and what it was made from.
@@ -120,7 +112,7 @@ fn snapshot(
     list: Vec<Arc<Upstream>>,
     tools: &Tools,
 ) -> Snapshot {
-    let vouching = vouching(config, tools);
+    let vouching = vouching::start(config, tools);
     let mut ranks: HashMap<&PathMatch, usize> = HashMap::new();
     let routes: Vec<Option<Arc<Route>>> = config
         .routes
@@ -129,7 +121,8 @@ fn snapshot(
             let next = ranks.len();
             let rank = *ranks.entry(&route.path).or_insert(next);
             let upstream = upstreams.get(route.upstream.as_str())?;
-            Some(Arc::new(build_route(route, rank, upstream, &vouching, tools)))
+            let guard = path_guard(route, &config.routes);
+            Some(Arc::new(build_route(route, rank, upstream, guard, &vouching, tools)))
         })
         .collect();
     let in_order: Vec<Entered<'_>> = entries(&config.routes)
@@ -156,47 +149,33 @@ fn snapshot(
         any: router(&in_order, None, &unmatched),
         unmatched: Mount::new(Vec::new(), unmatched.clone()),
         upstreams: list,
-        providers: vouching.providers.into_values().collect(),
+        providers: vouching.providers(),
         routes: config.routes.iter().map(|route| route.name.as_str().into()).collect(),
     }
 }
 
-/// Starts the policies that routes name.
-fn vouching(config: &Config, tools: &Tools) -> Vouching {
-    let needed = provider::Tools {
-        control: tools.upstream.control.clone(),
-        workers: tools.upstream.workers,
-        recorder: tools.recorder.clone(),
-        key_sets: tools.parts.key_sets.clone(),
-    };
-    let used = |name: &String| {
-        config.routes.iter().filter_map(|route| route.auth.as_ref()).any(|auth| auth.policies.contains(name))
-    };
-    let mut providers = BTreeMap::new();
-    let mut reserved = Vec::new();
-    for policy in &config.auth {
-        let Method::Jwt(jwt) = &policy.method;
-        reserved.extend(jwt.claims_to_headers.iter().map(|(_, name)| name.clone()));
-        if used(&policy.name) {
-            providers.insert(policy.name.clone(), Provider::start(&policy.name, jwt, &needed));
-        }
-    }
-    Vouching { providers, reserved: Reserved::new(reserved) }
+/// What a route refuses of paths: by its own settings, and so that no other spelling leads around those of others.
+fn path_guard(config: &RouteConfig, routes: &[RouteConfig]) -> Option<PathGuard> {
+    let others = routes.iter().filter(|other| other.is_guarded() && other.path != config.path);
+    let kept: Vec<Kept> = others
+        .filter(|other| shares_host(config, other))
+        .map(|other| match &other.path {
+            PathMatch::Prefix(prefix) => Kept::Prefix(prefix.clone()),
+            PathMatch::Exact(path) => Kept::Exact(path.clone()),
+        })
+        .collect();
+    let ambiguous = config.encoded_slashes == EncodedSlashes::Reject;
+    (ambiguous || !kept.is_empty()).then_some(PathGuard { ambiguous, kept })
 }
 
-/// What a route asks. One that asks nobody still lets nobody say who they are, where anything below would believe it.
-fn auth(config: &RouteConfig, name: &Arc<str>, vouching: &Vouching, tools: &Tools) -> Option<Arc<Auth>> {
-    let reserved = vouching.reserved.clone();
-    match &config.auth {
-        None => (!reserved.is_empty()).then(|| Arc::new(Auth::nobody(reserved))),
-        Some(rule) => {
-            let providers = rule.policies.iter().filter_map(|name| vouching.providers.get(name).cloned()).collect();
-            Some(Arc::new(Auth::new(name.clone(), rule.clone(), providers, reserved, tools.recorder.clone())))
-        }
-    }
-}
-
-fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Bound>, vouching: &Vouching, tools: &Tools) -> Route {
+fn build_route(
+    config: &RouteConfig,
+    rank: usize,
+    upstream: &Arc<Bound>,
+    guard: Option<PathGuard>,
+    vouching: &Vouching,
+    tools: &Tools,
+) -> Route {
     let name: Arc<str> = config.name.as_str().into();
     let prefix = match &config.path {
         PathMatch::Prefix(prefix) if config.strip_prefix => Some(prefix.clone()),
@@ -205,11 +184,12 @@ fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Bound>, vouchin
     let rewrite = Rewrite { strip_prefix: prefix, template: config.rewrite.clone() };
     let policies = Policies {
         ip_access: IpAccess::new(&config.allow_ips, &config.deny_ips).map(Arc::new),
-        path_guard: (config.encoded_slashes == EncodedSlashes::Reject).then(|| Arc::new(PathGuard)),
+        path_guard: guard.map(Arc::new),
         in_flight: (config.max_in_flight > 0).then(|| Arc::new(in_flight(config, &tools.parts))),
         deadline: (!config.timeout.is_zero()).then(|| Arc::new(Deadline(config.timeout))),
+        cors: config.cors.as_ref().map(|policy| Arc::new(Cors::new(policy, &config.methods))),
         auth_step: step(config.auth.is_some(), "auth", tools),
-        auth: auth(config, &name, vouching, tools),
+        auth: vouching.of_route(config, &name, tools),
         trace: trace(Some(&config.path), tools),
         body_limit: (config.max_body > 0).then(|| Arc::new(BodyLimit(config.max_body))),
         ..common_policies(&name, tools)
@@ -219,6 +199,7 @@ fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Bound>, vouchin
         methods: config.methods.clone(),
         headers: config.headers.clone(),
         query: config.query.clone(),
+        preflights: config.cors.is_some(),
         stack: stack(&policies, Answerer::Forward(Forward::new(upstream.clone(), rewrite, config.timeout))),
         name,
     }
@@ -271,6 +252,7 @@ fn common_policies(name: &Arc<str>, tools: &Tools) -> Policies {
         trace: trace(None, tools),
         ip_access: None,
         path_guard: None,
+        cors: None,
         in_flight: None,
         deadline: None,
         auth_step: None,

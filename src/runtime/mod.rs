@@ -11,6 +11,7 @@ pub mod reloads;
 pub mod series;
 pub mod snapshot;
 pub mod traces;
+mod vouching;
 
 use std::sync::Arc;
 

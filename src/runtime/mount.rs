@@ -21,6 +21,7 @@ use crate::base::exchange::Exchange;
 use crate::base::reject::{Reason, Reject};
 use crate::base::request::{Outcome, Refused, Request, Response as Answer};
 use crate::layers::Stack;
+use crate::layers::cors;
 use crate::upstream::forward::Forward;
 
 /// Carries a request's body and exchange down through the router, and what the mounted handler has begun back up. A
@@ -104,6 +105,8 @@ pub struct Route {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Query parameters that must be present.
     pub query: Vec<(String, String)>,
+    /// Whether it answers the preflights of the requests that it takes.
+    pub preflights: bool,
     /// What takes its requests.
     pub stack: Stack<Answerer>,
 }
@@ -149,11 +152,15 @@ impl Mount {
     fn choose(&self, head: &http::request::Parts) -> Result<Option<&Arc<Route>>, Reject> {
         let mut allowed: Vec<&Method> = Vec::new();
         let mut owner = None;
+        // A preflight is for the route that would take the request that it is about.
+        let meant = if cors::is_preflight(head) { cors::requested(head) } else { None };
+        let answers =
+            |route: &Route| route.preflights && meant.as_ref().is_some_and(|method| route.takes_method(method));
         for route in self.0.routes.iter().filter(|route| route.meets_conditions(head)) {
             if owner.is_some_and(|rank| rank != route.rank) {
                 break;
             }
-            if route.takes_method(&head.method) {
+            if route.takes_method(&head.method) || answers(route) {
                 return Ok(Some(route));
             }
             owner = Some(route.rank);

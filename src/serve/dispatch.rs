@@ -172,6 +172,7 @@ mod tests {
             auth_step: None,
             ip_access: None,
             path_guard: None,
+            cors: None,
             in_flight: None,
             deadline: None,
             auth: None,

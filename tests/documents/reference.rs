@@ -24,6 +24,7 @@ const FORMATS: &[(&str, &str)] = &[
     ("moment", "`2026-01-31T12:00:00Z`"),
     ("name-server", "`ip` or `ip:port`"),
     ("network", "`ip/bits`"),
+    ("origin", "`https://host`, `https://*.domain`, `*` or `null`"),
     ("path-and-query", "path"),
     ("path-prefix", "path"),
     ("retry-condition", "`connect`, `reset`, `timeout` or a status"),

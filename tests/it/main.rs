@@ -9,6 +9,7 @@ mod bodies;
 mod circuit;
 mod client_faults;
 mod connections;
+mod cors;
 mod deadlines;
 mod demo;
 mod descriptors;

@@ -11,6 +11,7 @@ mod killing;
 mod metrics;
 mod reloading;
 mod rolling;
+mod unknown_keys;
 
 use std::time::Duration;
 

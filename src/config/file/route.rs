@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::auth::RouteAuthSettings;
+use super::cors::CorsSettings;
 use crate::base::units::Size;
 use crate::config::text::{ExactPath, Label, Prefix, Rewrite, Target, Text};
 use crate::config::{EncodedSlashes, HostMatch, RouteConfig};
@@ -71,6 +72,10 @@ pub struct RouteSettings {
     /// and mode. Default: everybody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<RouteAuthSettings>,
+    /// What pages of other origins may do: the gateway answers the preflights of browsers, and says on all answers who may
+    /// read them, in place of the upstream. Default: what the upstream says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<CorsSettings>,
 }
 
 impl Default for RouteSettings {
@@ -93,6 +98,7 @@ impl Default for RouteSettings {
             allow_ips: Vec::new(),
             deny_ips: Vec::new(),
             auth: None,
+            cors: None,
         }
     }
 }

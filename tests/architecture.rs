@@ -36,6 +36,7 @@ const SETTINGS: &[&str] = &[
     "layers::auth::claims",
     "layers::auth::keys",
     "layers::auth::verify",
+    "layers::redis::policy",
 ];
 
 /// Longest file, in lines.

@@ -4,6 +4,7 @@
 mod auth;
 mod balance;
 mod health;
+mod redis;
 mod route;
 mod upstream;
 
@@ -14,7 +15,7 @@ use super::file::{AdminSettings, ConfigFile, DnsSettings, LogSettings, ServerSet
 use super::findings::Findings;
 use super::key::KeyPath;
 use super::load::Environment;
-use super::text::{Fault, SecretText, Text, did_you_mean};
+use super::text::{Fault, RedisAddress, SecretText, Text, did_you_mean};
 use super::{AdminConfig, Config, LogConfig, ServerConfig};
 use crate::base::secret::Secret;
 use crate::upstream::policy::DnsPolicy;
@@ -39,6 +40,7 @@ pub(super) fn check(file: &ConfigFile, context: &Context, findings: &mut Finding
         dns: dns(&file.dns, findings),
         log: log(&file.log),
         auth,
+        redis: redis::redis(file, context, findings),
         upstreams: upstreams.into_values().collect(),
         routes,
         server,
@@ -50,12 +52,17 @@ impl Context<'_> {
     pub(super) fn secret_files(&self, file: &ConfigFile) -> Vec<PathBuf> {
         let sticky = file.upstreams.values().filter_map(|upstream| balance::secret(&upstream.balance));
         let of_auth = file.auth.values().filter_map(|settings| settings.secret.as_ref());
-        let secrets = file.admin.token.iter().chain(sticky).chain(of_auth);
+        let of_redis = file.redis.iter().flat_map(|redis| redis.password.iter().chain(&redis.sentinel_password));
+        let secrets = file.admin.token.iter().chain(sticky).chain(of_auth).chain(of_redis);
         let path = |text: &Text<SecretText>| match &text.0 {
             SecretText::File(path) => Some(self.folder.join(path)),
             _ => None,
         };
-        secrets.filter_map(path).collect()
+        let url = file.redis.as_ref().and_then(|redis| match &redis.url.0 {
+            RedisAddress::File(path) => Some(self.folder.join(path)),
+            _ => None,
+        });
+        secrets.filter_map(path).chain(url).collect()
     }
 
     /// The secret behind a reference. What goes wrong is told without anything of what is in it.

@@ -2,6 +2,7 @@
 //! masked. The defaults of the written form come from here as well, so each is written down once.
 
 mod auth;
+mod redis;
 
 use super::file::{
     AddressSettings, AdminSettings, CircuitSettings, ConfigFile, DnsSettings, LogSettings, RetrySettings,
@@ -31,6 +32,7 @@ impl From<&Config> for ConfigFile {
             dns: (&config.dns).into(),
             log: (&config.log).into(),
             auth: config.auth.iter().map(|policy| (policy.name.clone(), policy.as_ref().into())).collect(),
+            redis: config.redis.as_ref().map(|policy| policy.as_ref().into()),
             upstreams: upstreams.map(|policy| (policy.name.clone(), policy.as_ref().into())).collect(),
             routes: config.routes.iter().map(Into::into).collect(),
         }

@@ -5,6 +5,7 @@
 mod auth;
 mod balance;
 mod health;
+mod redis;
 mod route;
 mod upstream;
 
@@ -21,6 +22,7 @@ pub use self::auth::{
 };
 pub use self::balance::{BalanceSettings, BalanceTable, StickySettings};
 pub use self::health::{EjectSettings, HealthSettings};
+pub use self::redis::RedisSettings;
 pub use self::route::RouteSettings;
 pub use self::upstream::{AddressSettings, CircuitSettings, RetrySettings, UpstreamSettings, WeightedSettings};
 use super::text::{AdminListen, NameServer, SecretText, SocketPath, Text};
@@ -45,6 +47,9 @@ pub struct ConfigFile {
     #[schemars(extend("propertyNames" = { "format": "label" }))]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub auth: BTreeMap<String, AuthSettings>,
+    /// The Redis or Valkey that several gateways share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis: Option<RedisSettings>,
     /// Where requests go: tables by name, which routes refer to.
     #[schemars(extend("propertyNames" = { "format": "upstream-name" }))]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

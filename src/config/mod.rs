@@ -25,6 +25,7 @@ use ipnet::IpNet;
 
 use crate::base::secret::Secret;
 use crate::layers::auth::policy::{AuthPolicy, RouteAuth};
+use crate::layers::redis::policy::RedisPolicy;
 use crate::upstream::policy::{DnsPolicy, UpstreamPolicy};
 
 /// A whole configuration that has no problem left.
@@ -40,6 +41,8 @@ pub struct Config {
     pub log: LogConfig,
     /// `[auth.*]`, in name order.
     pub auth: Vec<Arc<AuthPolicy>>,
+    /// `[redis]`
+    pub redis: Option<Arc<RedisPolicy>>,
     /// `[upstreams.*]` and the inline ones of the routes, in name order, each name once.
     pub upstreams: Vec<Arc<UpstreamPolicy>>,
     /// `[[routes]]`, in the order in which they were written.

@@ -4,6 +4,7 @@
 mod auth;
 mod choice;
 mod net;
+pub(super) mod redis;
 mod retry;
 mod route;
 mod secret;
@@ -31,6 +32,7 @@ pub use self::auth::{AuthKind, FilePath, Moment, WebUrl};
 pub(super) use self::choice::not_among;
 pub use self::choice::{BalanceWord, CookieName};
 pub use self::net::{AdminListen, DnsTarget, NameServer, ServiceName, SocketPath};
+pub use self::redis::RedisAddress;
 pub use self::route::{ExactPath, Prefix, Rewrite};
 pub use self::secret::{SecretText, looks_secret};
 pub use self::target::{Authority, Label, Target, UpstreamName};
@@ -110,6 +112,7 @@ pub const FORMATS: &[Format] = &[
     Format::of::<WebUrl>(),
     Format::of::<Moment>(),
     Format::of::<TokenPlace>(),
+    Format::of::<RedisAddress>(),
 ];
 
 impl Format {

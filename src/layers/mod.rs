@@ -11,6 +11,7 @@ pub mod in_flight;
 pub mod ip_access;
 pub mod metrics;
 pub mod path_guard;
+pub mod redis;
 pub mod request_id;
 
 use std::sync::Arc;

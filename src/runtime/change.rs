@@ -99,9 +99,12 @@ fn settings(old: &Config, new: &Config) -> Vec<String> {
     if old.admin.token != new.admin.token {
         // Secrets show as the same stars, unless there is none.
         keys.push("admin.token".to_owned());
-        keys.sort();
-        keys.dedup();
     }
+    if old.redis != new.redis && !keys.iter().any(|key| key.starts_with("redis")) {
+        keys.push("redis".to_owned());
+    }
+    keys.sort();
+    keys.dedup();
     keys
 }
 

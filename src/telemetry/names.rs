@@ -73,6 +73,10 @@ families! {
         "Rounds of getting keys, by result.";
     JWKS_AGE: Gauge "tollgate_jwks_age_seconds" ["auth"]
         "Time since the keys in use were last known to be current.";
+    REDIS_UP: Gauge "tollgate_redis_up" []
+        "Whether Redis answers: 1, or 0 from a failure until it has answered again.";
+    REDIS_REPLICAS: Gauge "tollgate_redis_replicas" []
+        "Gateways that share Redis and its prefix, this one among them, as they were seen last.";
     ACCESS_LOG_DROPPED: Counter "tollgate_access_log_dropped_total" []
         "Access log lines lost because their target did not keep up.";
     CONFIG_RELOADS: Counter "tollgate_config_reloads_total" ["result"]

@@ -26,6 +26,7 @@ const FORMATS: &[(&str, &str)] = &[
     ("network", "`ip/bits`"),
     ("path-and-query", "path"),
     ("path-prefix", "path"),
+    ("redis-url", "URL"),
     ("retry-condition", "`connect`, `reset`, `timeout` or a status"),
     ("rewrite", "path"),
     ("secret", "secret"),

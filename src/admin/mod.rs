@@ -103,6 +103,7 @@ async fn metrics(State(desk): State<Arc<Desk>>) -> impl IntoResponse {
     let upstreams: Vec<_> = snapshot.upstreams().iter().map(|upstream| upstream.status()).collect();
     upstreams.iter().for_each(|upstream| upstream.measure(&desk.recorder));
     snapshot.providers().iter().for_each(|provider| provider.keys().status().measure(&desk.recorder));
+    snapshot.limits().iter().for_each(|limit| limit.status().measure(&desk.recorder));
     let mut page = desk.recorder.render();
     let mut samples = String::new();
     upstreams.iter().for_each(|upstream| upstream.render(&mut samples));

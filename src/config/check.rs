@@ -4,6 +4,7 @@
 mod auth;
 mod balance;
 mod health;
+mod limit;
 mod redis;
 mod route;
 mod upstream;
@@ -34,12 +35,14 @@ pub(super) fn check(file: &ConfigFile, context: &Context, findings: &mut Finding
     let server = server(&file.server, findings);
     let mut upstreams = upstream::upstreams(file, context, findings);
     let auth = auth::auth(file, context, findings);
-    let routes = route::routes(file, &mut upstreams, findings);
+    let rate_limits = limit::limits(file, findings);
+    let routes = route::routes(file, &mut upstreams, &rate_limits, findings);
     Config {
         admin: admin(&file.admin, &server, context, findings),
         dns: dns(&file.dns, findings),
         log: log(&file.log),
         auth,
+        rate_limits,
         redis: redis::redis(file, context, findings),
         upstreams: upstreams.into_values().collect(),
         routes,

@@ -2,6 +2,7 @@
 //! masked. The defaults of the written form come from here as well, so each is written down once.
 
 mod auth;
+mod limit;
 mod redis;
 
 use super::file::{
@@ -32,6 +33,11 @@ impl From<&Config> for ConfigFile {
             dns: (&config.dns).into(),
             log: (&config.log).into(),
             auth: config.auth.iter().map(|policy| (policy.name.clone(), policy.as_ref().into())).collect(),
+            rate_limits: config
+                .rate_limits
+                .iter()
+                .map(|policy| (policy.name.clone(), policy.as_ref().into()))
+                .collect(),
             redis: config.redis.as_ref().map(|policy| policy.as_ref().into()),
             upstreams: upstreams.map(|policy| (policy.name.clone(), policy.as_ref().into())).collect(),
             routes: config.routes.iter().map(Into::into).collect(),
@@ -169,6 +175,7 @@ impl From<&RouteConfig> for RouteSettings {
             allow_ips: Text::list(&route.allow_ips),
             deny_ips: Text::list(&route.deny_ips),
             auth: route.auth.as_ref().map(Into::into),
+            rate_limit: limit::route(&route.rate_limits),
         }
     }
 }

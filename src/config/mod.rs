@@ -25,6 +25,7 @@ use ipnet::IpNet;
 
 use crate::base::secret::Secret;
 use crate::layers::auth::policy::{AuthPolicy, RouteAuth};
+use crate::layers::rate_limit::policy::{LimitPolicy, LimitUse};
 use crate::layers::redis::policy::RedisPolicy;
 use crate::upstream::policy::{DnsPolicy, UpstreamPolicy};
 
@@ -41,6 +42,8 @@ pub struct Config {
     pub log: LogConfig,
     /// `[auth.*]`, in name order.
     pub auth: Vec<Arc<AuthPolicy>>,
+    /// `[rate_limits.*]`, in name order.
+    pub rate_limits: Vec<Arc<LimitPolicy>>,
     /// `[redis]`
     pub redis: Option<Arc<RedisPolicy>>,
     /// `[upstreams.*]` and the inline ones of the routes, in name order, each name once.
@@ -207,6 +210,8 @@ pub struct RouteConfig {
     pub deny_ips: Vec<IpNet>,
     /// Who may pass; `None` means everybody.
     pub auth: Option<RouteAuth>,
+    /// How much may pass; empty means everything.
+    pub rate_limits: Vec<LimitUse>,
 }
 
 impl RouteConfig {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 
+use super::limits::Limits;
 use super::mount::{Answerer, Mount, Route};
 use super::parts::Parts;
 use super::snapshot::Snapshot;
@@ -76,6 +77,9 @@ impl Built {
         for (upstream, policy) in &self.policies {
             upstream.adopt(policy, &tools.upstream);
         }
+        for limit in self.snapshot.limits() {
+            limit.memory.set_max_keys(limit.policy.max_keys);
+        }
         self.snapshot
     }
 }
@@ -105,6 +109,7 @@ fn snapshot(
     tools: &Tools,
 ) -> Snapshot {
     let vouching = vouching(config, tools);
+    let limits = Limits::start(config, tools);
     let mut ranks: HashMap<&PathMatch, usize> = HashMap::new();
     let routes: Vec<Option<Arc<Route>>> = config
         .routes
@@ -113,7 +118,7 @@ fn snapshot(
             let next = ranks.len();
             let rank = *ranks.entry(&route.path).or_insert(next);
             let upstream = upstreams.get(route.upstream.as_str())?;
-            Some(Arc::new(build_route(route, rank, upstream, &vouching, tools)))
+            Some(Arc::new(build_route(route, rank, upstream, (&vouching, &limits), tools)))
         })
         .collect();
     let in_order: Vec<Entered<'_>> = entries(&config.routes)
@@ -141,6 +146,8 @@ fn snapshot(
         unmatched: Mount::new(Vec::new(), unmatched.clone()),
         upstreams: list,
         providers: vouching.providers.into_values().collect(),
+        limits: limits.all,
+        redis: limits.redis,
         routes: config.routes.iter().map(|route| route.name.as_str().into()).collect(),
     }
 }
@@ -180,8 +187,15 @@ fn auth(config: &RouteConfig, name: &Arc<str>, vouching: &Vouching, tools: &Tool
     }
 }
 
-fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Bound>, vouching: &Vouching, tools: &Tools) -> Route {
+fn build_route(
+    config: &RouteConfig,
+    rank: usize,
+    upstream: &Arc<Bound>,
+    (vouching, limits): (&Vouching, &Limits),
+    tools: &Tools,
+) -> Route {
     let name: Arc<str> = config.name.as_str().into();
+    let [early_limits, late_limits] = limits.of_route(config, &name);
     let prefix = match &config.path {
         PathMatch::Prefix(prefix) if config.strip_prefix => Some(prefix.clone()),
         _ => None,
@@ -190,9 +204,11 @@ fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Bound>, vouchin
     let policies = Policies {
         ip_access: IpAccess::new(&config.allow_ips, &config.deny_ips).map(Arc::new),
         path_guard: (config.encoded_slashes == EncodedSlashes::Reject).then(|| Arc::new(PathGuard)),
+        early_limits,
         in_flight: (config.max_in_flight > 0).then(|| Arc::new(in_flight(config, &tools.parts))),
         deadline: (!config.timeout.is_zero()).then(|| Arc::new(Deadline(config.timeout))),
         auth: auth(config, &name, vouching, tools),
+        late_limits,
         body_limit: (config.max_body > 0).then(|| Arc::new(BodyLimit(config.max_body))),
         ..common_policies(&name, tools)
     };
@@ -228,9 +244,11 @@ fn common_policies(name: &Arc<str>, tools: &Tools) -> Policies {
         metrics: Arc::new(Metrics(Arc::new(RouteMetrics::new(name, &tools.recorder)))),
         ip_access: None,
         path_guard: None,
+        early_limits: None,
         in_flight: None,
         deadline: None,
         auth: None,
+        late_limits: None,
         body_limit: None,
     }
 }

@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::base::seat::Seats;
 use crate::layers::auth::keyset::KeySets;
+use crate::layers::rate_limit::memory::Memories;
+use crate::layers::redis::Connections;
 use crate::upstream::Upstream;
 
 /// Everything that may live on, by kind.
@@ -24,6 +26,10 @@ pub struct Parts {
     /// Keys that verify tokens, by name and by all that says where they come from: with anything of that changed, they
     /// are others, and the old ones end with the last request that they may verify.
     pub key_sets: Arc<KeySets>,
+    /// What limits remember, by name: what was used up stays used up, whatever else has changed about the limit.
+    pub memories: Memories,
+    /// The Redis that is spoken to, while the settings for it stay the same.
+    pub redis: Connections,
 }
 
 /// Things of one kind that are alive, by name.

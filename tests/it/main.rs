@@ -34,6 +34,7 @@ mod outages;
 mod overload;
 mod pages;
 mod paths;
+mod rate_limits;
 mod redis;
 mod reload;
 mod replacing;

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::auth::RouteAuthSettings;
+use super::limit::RouteLimitsSettings;
 use crate::base::units::Size;
 use crate::config::text::{ExactPath, Label, Prefix, Rewrite, Target, Text};
 use crate::config::{EncodedSlashes, HostMatch, RouteConfig};
@@ -71,6 +72,10 @@ pub struct RouteSettings {
     /// and mode. Default: everybody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<RouteAuthSettings>,
+    /// How much may pass: the name of a [rate_limits.*], a table of use (the name) and cost, or a list of them.
+    /// Default: everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RouteLimitsSettings>,
 }
 
 impl Default for RouteSettings {
@@ -93,6 +98,7 @@ impl Default for RouteSettings {
             allow_ips: Vec::new(),
             deny_ips: Vec::new(),
             auth: None,
+            rate_limit: None,
         }
     }
 }

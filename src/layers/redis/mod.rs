@@ -19,7 +19,7 @@ pub mod policy;
 mod script;
 mod slot;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 pub use ::redis::{Cmd, Value, cmd};
@@ -68,6 +68,8 @@ struct Shared {
     slots: Box<[Slot]>,
     /// Gateways that were seen last, this one among them.
     replicas: AtomicUsize,
+    /// How often it was lost, the beginning among them.
+    losses: AtomicU32,
     last_error: Mutex<Option<String>>,
     up: Gauge,
     seen: Gauge,
@@ -124,6 +126,7 @@ impl Redis {
             breaker: Breaker::new(clock::now()),
             slots: (0..places).map(|_| Slot::default()).collect(),
             replicas: AtomicUsize::new(1),
+            losses: AtomicU32::new(1),
             last_error: Mutex::default(),
             up: tools.recorder.gauge(names::REDIS_UP, &[]),
             seen: tools.recorder.gauge(names::REDIS_REPLICAS, &[]),
@@ -148,6 +151,11 @@ impl Redis {
     /// Gateways that share it, this one among them, as they were seen last.
     pub fn replicas(&self) -> usize {
         self.shared.replicas.load(Ordering::Relaxed)
+    }
+
+    /// How often it was lost, or the connection to it. It may have forgotten what it knew before.
+    pub fn losses(&self) -> u32 {
+        self.shared.losses.load(Ordering::Relaxed)
     }
 
     /// Whether keys are spread over several servers: then a script may touch only keys with one hash tag (`{…}`).
@@ -248,6 +256,7 @@ impl Redis {
         let (turn, mut link) = slot.link().await;
         match link.ask(command).await {
             Err(error) if error.is_connection_dropped() => {
+                self.shared.losses.fetch_add(1, Ordering::Relaxed);
                 slot.lost(turn);
                 let (_, mut link) = slot.link().await;
                 link.ask(command).await
@@ -263,6 +272,7 @@ impl Shared {
         if self.breaker.open(clock::now()) {
             tracing::warn!(%error, "redis does not answer; limits go on without it as they are told to");
             self.up.set(0.0);
+            self.losses.fetch_add(1, Ordering::Relaxed);
             self.slots.iter().for_each(Slot::drop_link);
         }
         self.note(error);

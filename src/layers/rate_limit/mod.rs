@@ -215,7 +215,8 @@ impl Limits {
             let memory = &bound.limit.memory;
             let known = memory.cells.known(meeting.key);
             // What was heard since Redis was lost last, it remembers itself.
-            let forgotten = known.filter(|state| state.heard != redis.losses());
+            let losses = redis.losses();
+            let forgotten = known.filter(|state| state.heard != losses);
             Some(Wanted {
                 at,
                 label: bound.label.clone(),
@@ -224,6 +225,7 @@ impl Limits {
                 cost: bound.cost,
                 floor: forgotten.map_or(0, |state| plan.bucket.debt(Some(state), memory.time(clock::now()))),
                 enforced: bound.limit.enforces(),
+                losses,
             })
         });
         shared.collect()
@@ -253,7 +255,7 @@ impl Limits {
             if let (Some(bound), Some(meeting), Some(one)) =
                 (self.bounds.get(answer.at), meetings.get_mut(answer.at), one)
             {
-                meeting.hear(bound, one.bucket, answer, now, !refused_there);
+                meeting.hear(bound, one, answer, now, !refused_there);
             }
         }
         for one in wanted {

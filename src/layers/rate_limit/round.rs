@@ -82,32 +82,38 @@ impl Meeting {
 
     /// Takes in what Redis says, and remembers it for the time when it does not. `taken` says whether it has taken what
     /// it could, since no limit there refuses.
-    pub(super) fn hear(&mut self, bound: &Bound, bucket: Bucket, answer: Answer, now: Instant, taken: bool) {
-        let memory = &bound.limit.memory;
+    pub(super) fn hear(&mut self, bound: &Bound, asked: &Wanted, answer: Answer, now: Instant, taken: bool) {
+        let (bucket, passes) = (asked.bucket, answer.wait == 0);
         // Microseconds were rounded up, and must not cost what is left.
         let slack = bucket.unit().min(2_000) / 2;
-        let tested = match answer.wait {
-            0 => Tested {
-                remaining: bucket.remaining(answer.debt.saturating_sub(slack)),
-                ..bucket.refused(answer.debt, 0)
-            },
-            wait => bucket.refused(answer.debt, wait),
-        };
-        let mut said = said(&tested, bucket, answer.wait == 0);
-        if said.passes && !taken {
+        let remaining = bucket.remaining(answer.debt.saturating_sub(slack));
+        let tested = Tested { remaining, ..bucket.refused(answer.debt, answer.wait) };
+        let mut said = said(&tested, bucket, passes);
+        if passes && !taken {
             // What a limit says is what is left afterwards.
             said.remaining = said.remaining.saturating_sub(bound.cost);
-            said.until_full += bucket.unit().saturating_mul(u64::from(bound.cost));
+            said.until_full += asked.weight();
         }
         self.said = Some(said);
-        let time = memory.time(now);
+        self.remember(bound, asked, answer.debt, now, passes && taken);
+    }
+
+    fn remember(&self, bound: &Bound, asked: &Wanted, debt: u64, now: Instant, taken: bool) {
+        let memory = &bound.limit.memory;
+        let (time, losses) = (memory.time(now), bound.limit.redis.as_ref().map_or(0, |redis| redis.losses()));
         let entry = memory.cells.lock(self.key, time);
-        if !entry.is_overflow() && (answer.debt > 0 || entry.get().is_some()) {
-            let heard = bound.limit.redis.as_ref().map_or(0, |redis| redis.losses());
-            let mut state = bucket.state(answer.debt, time);
-            state.heard = heard;
-            entry.set(state);
+        if entry.is_overflow() || debt == 0 && entry.get().is_none() {
+            return;
         }
+        let mut state = asked.bucket.state(debt, time);
+        if losses == asked.losses {
+            state.heard = losses;
+        } else {
+            // Lost while it was asked: it may have answered as one that knows nothing, and has to be told.
+            let known = asked.bucket.debt(entry.get(), time) + if taken { asked.weight() } else { 0 };
+            state = asked.bucket.state(debt.max(known), time);
+        }
+        entry.set(state);
     }
 
     /// Gives back what was taken here.

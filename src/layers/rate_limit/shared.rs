@@ -100,6 +100,8 @@ pub struct Wanted {
     pub floor: u64,
     /// Whether a refusal counts.
     pub enforced: bool,
+    /// How often Redis had been lost when this was known.
+    pub losses: u32,
 }
 
 /// What Redis says of a bucket.
@@ -114,6 +116,11 @@ pub struct Answer {
 }
 
 impl Wanted {
+    /// The time in which what it takes comes back, in nanoseconds.
+    pub fn weight(&self) -> u64 {
+        self.bucket.unit().saturating_mul(u64::from(self.cost))
+    }
+
     fn key(&self, redis: &Redis) -> String {
         redis.key(&format!("{}:{{{}}}", self.label, self.text))
     }

@@ -68,8 +68,8 @@ struct Shared {
     slots: Box<[Slot]>,
     /// Gateways that were seen last, this one among them.
     replicas: AtomicUsize,
-    /// How often it was lost, the beginning among them.
-    losses: AtomicU32,
+    /// How often it was lost, every beginning among them.
+    losses: Arc<AtomicU32>,
     last_error: Mutex<Option<String>>,
     up: Gauge,
     seen: Gauge,
@@ -102,15 +102,18 @@ pub struct RedisStatus {
 
 /// The running connections of a gateway. Settings that stay the same over a reload keep theirs.
 #[derive(Debug, Default)]
-pub struct Connections(Mutex<Option<(RedisPolicy, Weak<Redis>)>>);
+pub struct Connections {
+    kept: Mutex<Option<(RedisPolicy, Weak<Redis>)>>,
+    losses: Arc<AtomicU32>,
+}
 
 impl Connections {
     /// What runs for these settings, begun if it does not run yet.
     pub fn get(&self, policy: &Arc<RedisPolicy>, tools: &Tools) -> Arc<Redis> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let known = kept.as_ref().filter(|(known, _)| known == &**policy).and_then(|(_, running)| running.upgrade());
         known.unwrap_or_else(|| {
-            let begun = Redis::start(policy, tools);
+            let begun = Redis::start_after(policy, tools, self.losses.clone());
             *kept = Some(((**policy).clone(), Arc::downgrade(&begun)));
             begun
         })
@@ -120,13 +123,19 @@ impl Connections {
 impl Redis {
     /// Begins to speak to it. Nothing is wrong if it is not there yet.
     pub fn start(policy: &Arc<RedisPolicy>, tools: &Tools) -> Arc<Self> {
+        Self::start_after(policy, tools, Arc::default())
+    }
+
+    /// The same after others, each of which knows less of what was before than the one before it.
+    fn start_after(policy: &Arc<RedisPolicy>, tools: &Tools, losses: Arc<AtomicU32>) -> Arc<Self> {
         let places = tools.workers.max(1) + 1;
+        losses.fetch_add(1, Ordering::Relaxed);
         let shared = Arc::new(Shared {
             policy: policy.clone(),
             breaker: Breaker::new(clock::now()),
             slots: (0..places).map(|_| Slot::default()).collect(),
             replicas: AtomicUsize::new(1),
-            losses: AtomicU32::new(1),
+            losses,
             last_error: Mutex::default(),
             up: tools.recorder.gauge(names::REDIS_UP, &[]),
             seen: tools.recorder.gauge(names::REDIS_REPLICAS, &[]),
@@ -270,7 +279,7 @@ impl Shared {
     /// Nobody is to ask any more. What is connected may lead to one that is gone, or no longer in charge.
     fn is_down(&self, error: &RedisError) {
         if self.breaker.open(clock::now()) {
-            tracing::warn!(%error, "redis does not answer; limits go on without it as they are told to");
+            tracing::warn!(%error, "redis gives no answer: what needs it goes on as it is told to");
             self.up.set(0.0);
             self.losses.fetch_add(1, Ordering::Relaxed);
             self.slots.iter().for_each(Slot::drop_link);
@@ -288,8 +297,12 @@ impl Shared {
         }
     }
 
-    fn note(&self, error: &dyn std::fmt::Display) {
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+    /// Remembers what was wrong. That there was no answer says less than why there is no connection.
+    fn note(&self, error: &RedisError) {
+        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none() || !matches!(error, RedisError::TimedOut | RedisError::Resting) {
+            *last = Some(error.to_string());
+        }
     }
 }
 

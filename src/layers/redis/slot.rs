@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::Shared;
 use super::link::{self, Link};
+use super::{RedisError, Shared};
 
 /// Pauses between attempts to connect, the first and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -86,6 +86,10 @@ pub(super) async fn keep(shared: Arc<Shared>, at: usize) {
                 slot.empty().await;
             }
             Err(error) => {
+                let error = RedisError::Failed(error);
+                if pause == PAUSES.0 {
+                    tracing::warn!(%error, "redis cannot be connected to");
+                }
                 shared.note(&error);
                 // Give or take a quarter, so that many do not come at once.
                 tokio::time::sleep(pause.mul_f64(0.75 + fastrand::f64() / 2.0)).await;

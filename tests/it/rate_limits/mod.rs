@@ -4,8 +4,12 @@
 mod answers;
 mod keys;
 mod memory;
+mod model;
+mod outages;
 mod reload;
+mod shared;
 mod together;
+mod topologies;
 
 use crate::support::client::Answer;
 use crate::support::{Backend, Client, Gate, OK, ask};

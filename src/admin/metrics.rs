@@ -34,5 +34,6 @@ fn page(desk: &Desk, form: Form) -> String {
     let snapshot = desk.live.now().clone();
     snapshot.upstreams().iter().for_each(|upstream| upstream.status().measure(&mut samples));
     snapshot.providers().iter().for_each(|provider| provider.keys().status().measure(&mut samples));
+    snapshot.limits().iter().for_each(|limit| limit.status().measure(&mut samples));
     desk.recorder.page(form, &samples)
 }

@@ -52,6 +52,10 @@ pub struct Exchange {
     pub identity: Option<Arc<Identity>>,
     /// The trace that it belongs to, where there is one.
     pub trace: Option<Trace>,
+    /// The limit that refused it, or the one of which it left the least.
+    pub limit: Option<Arc<str>>,
+    /// The share that it left of that one.
+    limit_left: f32,
     /// When the response head must be there.
     pub deadline: Option<Instant>,
     /// The request body's meter, where there is a body.
@@ -68,7 +72,11 @@ pub struct Exchange {
     pub heir: Option<oneshot::Sender<Box<Exchange>>>,
     observers: [Option<Arc<dyn Observer>>; 3],
     seats: [Option<Seat>; 2],
+    kept: Vec<Box<dyn Kept>>,
 }
+
+/// Something that is kept until an exchange is over, for what happens when it is dropped.
+pub trait Kept: Send + Sync + std::fmt::Debug {}
 
 /// What a connection knows of who asks.
 #[derive(Clone, Copy, Debug)]
@@ -165,6 +173,8 @@ impl Exchange {
             route: None,
             identity: None,
             trace: None,
+            limit: None,
+            limit_left: 1.0,
             deadline: None,
             body_in: None,
             upstream: UpstreamNotes::default(),
@@ -174,6 +184,7 @@ impl Exchange {
             heir: None,
             observers: [None, None, None],
             seats: [None, None],
+            kept: Vec::new(),
         }
     }
 
@@ -195,6 +206,25 @@ impl Exchange {
     /// The trace that somebody can look up, if this is part of one.
     pub fn sampled_trace(&self) -> Option<u128> {
         self.trace.as_ref().filter(|trace| trace.takes_part() && trace.is_sampled()).map(|trace| trace.id)
+    }
+
+    /// Keeps something until this is over.
+    pub fn keep(&mut self, thing: Box<dyn Kept>) {
+        self.kept.push(thing);
+    }
+
+    /// Notes a limit that lets this pass and then has such a share left, if none that it has met has less.
+    pub fn meets_limit(&mut self, name: &Arc<str>, left: f32) {
+        if self.limit.is_none() || left < self.limit_left {
+            self.limit = Some(name.clone());
+            self.limit_left = left;
+        }
+    }
+
+    /// Notes the limit that refuses this.
+    pub fn refused_by_limit(&mut self, name: &Arc<str>) {
+        self.limit = Some(name.clone());
+        self.limit_left = 0.0;
     }
 
     /// Who asks, by the name that a credential vouches for.

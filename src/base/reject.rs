@@ -38,6 +38,10 @@ pub enum Reason {
     KeysUnavailable,
     /// The service that decides who may pass gives no answer.
     AuthUnavailable,
+    /// A rate limit is used up.
+    RateLimited,
+    /// Nobody can tell how much may pass.
+    LimitsUnavailable,
     /// A cap on connections or requests in flight is reached.
     Overloaded,
     /// Too many requests to the upstream have failed.
@@ -71,7 +75,7 @@ pub struct Facts {
 
 impl Reason {
     /// Every reason there is.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::NoRoute,
         Self::MethodNotAllowed,
         Self::BadRequest,
@@ -86,6 +90,8 @@ impl Reason {
         Self::InsufficientScope,
         Self::KeysUnavailable,
         Self::AuthUnavailable,
+        Self::RateLimited,
+        Self::LimitsUnavailable,
         Self::Overloaded,
         Self::CircuitOpen,
         Self::NoEndpoints,
@@ -116,6 +122,8 @@ impl Reason {
             Self::InsufficientScope => (StatusCode::FORBIDDEN, "insufficient_scope", "Not allowed"),
             Self::KeysUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "keys_unavailable", "Keys unavailable"),
             Self::AuthUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "auth_unavailable", "Authorization unavailable"),
+            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
+            Self::LimitsUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "limits_unavailable", "Limits unavailable"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
             Self::CircuitOpen => (StatusCode::SERVICE_UNAVAILABLE, "circuit_open", "Circuit open"),
             Self::NoEndpoints => (StatusCode::SERVICE_UNAVAILABLE, "no_endpoints", "No endpoints"),

@@ -2,6 +2,8 @@
 //! masked. The defaults of the written form come from here as well, so each is written down once.
 
 mod auth;
+mod limit;
+mod redis;
 
 use http::HeaderName;
 
@@ -37,6 +39,12 @@ impl From<&Config> for ConfigFile {
             log: (&config.log).into(),
             tracing: (&config.tracing).into(),
             auth: config.auth.iter().map(|policy| (policy.name.clone(), policy.as_ref().into())).collect(),
+            rate_limits: config
+                .rate_limits
+                .iter()
+                .map(|policy| (policy.name.clone(), policy.as_ref().into()))
+                .collect(),
+            redis: config.redis.as_ref().map(|policy| policy.as_ref().into()),
             upstreams: upstreams.map(|policy| (policy.name.clone(), policy.as_ref().into())).collect(),
             routes: config.routes.iter().map(Into::into).collect(),
         }
@@ -189,6 +197,7 @@ impl From<&RouteConfig> for RouteSettings {
             deny_ips: Text::list(&route.deny_ips),
             auth: route.auth.as_ref().map(Into::into),
             cors: route.cors.as_ref().map(Into::into),
+            rate_limit: limit::route(&route.rate_limits),
         }
     }
 }

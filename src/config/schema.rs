@@ -224,7 +224,7 @@ mod tests {
     fn nothing_is_null_and_the_secrets_are_known() {
         let ends = |line: &str| ["null", "\"null\""].iter().any(|end| line.trim_end_matches(',').ends_with(end));
         assert!(!to_json().lines().any(ends), "neither a value nor a type");
-        assert_eq!(secret_keys(), ["token", "secret", "secret"]);
+        assert_eq!(secret_keys(), ["token", "secret", "password", "sentinel_password", "secret"]);
     }
 
     #[test]

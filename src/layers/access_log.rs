@@ -193,6 +193,9 @@ fn write_answer(line: &mut Line<'_>, exchange: &Exchange, took: Duration) {
             line.text("subject", subject);
         }
     }
+    if let Some(limit) = &exchange.limit {
+        line.text("limit", limit);
+    }
     if let Some(agent) = &exchange.user_agent {
         line.bytes("user_agent", agent.as_bytes());
     }

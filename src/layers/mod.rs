@@ -12,6 +12,8 @@ pub mod in_flight;
 pub mod ip_access;
 pub mod metrics;
 pub mod path_guard;
+pub mod rate_limit;
+pub mod redis;
 pub mod request_id;
 pub mod trace;
 
@@ -30,6 +32,7 @@ use in_flight::InFlight;
 use ip_access::IpAccess;
 use metrics::Metrics;
 use path_guard::PathGuard;
+use rate_limit::RateLimit;
 use request_id::RequestId;
 use trace::{Step, TraceGate};
 
@@ -50,6 +53,8 @@ pub struct Policies {
     pub path_guard: Option<Arc<PathGuard>>,
     /// What pages of other origins may.
     pub cors: Option<Arc<Cors>>,
+    /// How much may pass before it is known who asks.
+    pub early_limits: Option<Arc<RateLimit>>,
     /// The requests at a time.
     pub in_flight: Option<Arc<InFlight>>,
     /// The budget of time.
@@ -58,30 +63,24 @@ pub struct Policies {
     pub auth_step: Option<Arc<Step>>,
     /// Who may pass.
     pub auth: Option<Arc<Auth>>,
+    /// How much may pass by who asks.
+    pub late_limits: Option<Arc<RateLimit>>,
     /// The budget of bytes.
     pub body_limit: Option<Arc<BodyLimit>>,
 }
 
 /// A route's layers around the service `S` that answers.
-pub type Stack<S> = Gated<
-    RequestId,
-    Gated<
-        AccessLog,
-        Gated<
-            Metrics,
-            Gated<
-                TraceGate,
-                Gated<
-                    IpAccess,
-                    Gated<
-                        PathGuard,
-                        Gated<Cors, Gated<InFlight, Gated<Deadline, Gated<Step, Gated<Auth, Gated<BodyLimit, S>>>>>>,
-                    >,
-                >,
-            >,
-        >,
-    >,
->;
+pub type Stack<S> = Observed<Admitted<Identified<S>>>;
+
+/// Those that see every request and what became of it.
+type Observed<S> = Gated<RequestId, Gated<AccessLog, Gated<Metrics, Gated<TraceGate, S>>>>;
+
+/// Those that decide before anybody knows who asks.
+type Admitted<S> =
+    Gated<IpAccess, Gated<PathGuard, Gated<Cors, Gated<RateLimit, Gated<InFlight, Gated<Deadline, S>>>>>>;
+
+/// Those that find out who asks, and what that one may do.
+type Identified<S> = Gated<Step, Gated<Auth, Gated<RateLimit, Gated<BodyLimit, S>>>>;
 
 /// Puts a route's layers around `inner`, outermost first. Moving a line changes behaviour: read its reason first.
 pub fn stack<S>(policies: &Policies, inner: S) -> Stack<S>
@@ -96,10 +95,12 @@ where
         .layer(GateLayer(policies.ip_access.clone())) // before all that costs, and tells nothing else to who may not come in
         .layer(GateLayer(policies.path_guard.clone())) // before anything that decides by the path
         .layer(GateLayer(policies.cors.clone())) // a preflight has no credentials; and pages may read the refusals below
+        .layer(GateLayer(policies.early_limits.clone())) // before all that costs: tokens are verified only at this rate
         .layer(GateLayer(policies.in_flight.clone())) // before all that costs or waits; a path refused above takes no room
         .layer(GateLayer(policies.deadline.clone())) // one budget for everything that waits below
         .layer(GateLayer(policies.auth_step.clone())) // around what it times
         .layer(GateLayer(policies.auth.clone())) // behind limits by address: signatures cost; before what asks who it is
+        .layer(GateLayer(policies.late_limits.clone())) // behind auth, which says who asks
         .layer(GateLayer(policies.body_limit.clone())) // before anything that reads or forwards a body
         .service(inner)
 }

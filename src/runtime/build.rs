@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 
+use super::limits::Limits;
 use super::mount::{Answerer, Mount, Route};
 use super::parts::Parts;
 use super::snapshot::Snapshot;
@@ -74,6 +75,9 @@ impl Built {
             upstream.adopt(policy, &tools.upstream);
         }
         tools.recorder.belongs_to(self.owners);
+        for limit in self.snapshot.limits() {
+            limit.memory.set_max_keys(limit.policy.max_keys);
+        }
         self.snapshot
     }
 }
@@ -113,6 +117,7 @@ fn snapshot(
     tools: &Tools,
 ) -> Snapshot {
     let vouching = vouching::start(config, tools);
+    let limits = Limits::start(config, tools);
     let mut ranks: HashMap<&PathMatch, usize> = HashMap::new();
     let routes: Vec<Option<Arc<Route>>> = config
         .routes
@@ -122,7 +127,7 @@ fn snapshot(
             let rank = *ranks.entry(&route.path).or_insert(next);
             let upstream = upstreams.get(route.upstream.as_str())?;
             let guard = path_guard(route, &config.routes);
-            Some(Arc::new(build_route(route, rank, upstream, guard, &vouching, tools)))
+            Some(Arc::new(build_route(route, rank, upstream, guard, (&vouching, &limits), tools)))
         })
         .collect();
     let in_order: Vec<Entered<'_>> = entries(&config.routes)
@@ -150,6 +155,8 @@ fn snapshot(
         unmatched: Mount::new(Vec::new(), unmatched.clone()),
         upstreams: list,
         providers: vouching.providers(),
+        limits: limits.all,
+        redis: limits.redis,
         routes: config.routes.iter().map(|route| route.name.as_str().into()).collect(),
     }
 }
@@ -173,10 +180,11 @@ fn build_route(
     rank: usize,
     upstream: &Arc<Bound>,
     guard: Option<PathGuard>,
-    vouching: &Vouching,
+    (vouching, limits): (&Vouching, &Limits),
     tools: &Tools,
 ) -> Route {
     let name: Arc<str> = config.name.as_str().into();
+    let [early_limits, late_limits] = limits.of_route(config, &name);
     let prefix = match &config.path {
         PathMatch::Prefix(prefix) if config.strip_prefix => Some(prefix.clone()),
         _ => None,
@@ -185,11 +193,13 @@ fn build_route(
     let policies = Policies {
         ip_access: IpAccess::new(&config.allow_ips, &config.deny_ips).map(Arc::new),
         path_guard: guard.map(Arc::new),
+        early_limits,
         in_flight: (config.max_in_flight > 0).then(|| Arc::new(in_flight(config, &tools.parts))),
         deadline: (!config.timeout.is_zero()).then(|| Arc::new(Deadline(config.timeout))),
         cors: config.cors.as_ref().map(|policy| Arc::new(Cors::new(policy, &config.methods))),
         auth_step: step(config.auth.is_some(), "auth", tools),
         auth: vouching.of_route(config, &name, tools),
+        late_limits,
         trace: trace(Some(&config.path), tools),
         body_limit: (config.max_body > 0).then(|| Arc::new(BodyLimit(config.max_body))),
         ..common_policies(&name, tools)
@@ -253,10 +263,12 @@ fn common_policies(name: &Arc<str>, tools: &Tools) -> Policies {
         ip_access: None,
         path_guard: None,
         cors: None,
+        early_limits: None,
         in_flight: None,
         deadline: None,
         auth_step: None,
         auth: None,
+        late_limits: None,
         body_limit: None,
     }
 }

@@ -16,6 +16,8 @@ use crate::layers::auth::forward::Forward;
 use crate::layers::auth::keyset::KeySets;
 use crate::layers::auth::policy::AuthPolicy;
 use crate::layers::metrics::RouteMetrics;
+use crate::layers::rate_limit::memory::Memories;
+use crate::layers::redis::Connections;
 use crate::upstream::Upstream;
 
 /// Everything that may live on, by kind.
@@ -33,6 +35,10 @@ pub struct Parts {
     pub key_sets: Arc<KeySets>,
     /// Whoever else vouches for clients, with what they know and the connections that they have.
     pub credentials: Vouchers,
+    /// What limits remember, by name: what was used up stays used up, whatever else has changed about the limit.
+    pub memories: Memories,
+    /// The Redis that is spoken to, while the settings for it stay the same.
+    pub redis: Connections,
 }
 
 /// Policies `[auth.*]` that live on as long as they stay the same.

@@ -9,6 +9,7 @@ use crate::layers::auth::failure::RESULTS;
 use crate::layers::auth::fetch::FetchError;
 use crate::layers::auth::policy::Mode;
 use crate::layers::metrics::{METHODS, STATUS_LABELS};
+use crate::layers::rate_limit::policy as limit;
 use crate::telemetry::names::{self, Name};
 use crate::telemetry::{histogram, process};
 use crate::upstream::answers::LookupFailure;
@@ -36,7 +37,9 @@ fn of(name: &Name, config: &Config, workers: usize) -> usize {
         names::REQUESTS => config.routes.iter().map(methods).sum::<usize>() * STATUS_LABELS + unmatched(),
         names::REQUEST_DURATION => routes * histogram::SERIES,
         names::REQUESTS_IN_FLIGHT => routes,
-        names::REFUSALS => (routes + config.routes.iter().filter(|route| observes(route)).count()) * Reason::ALL.len(),
+        names::REFUSALS => {
+            (routes + config.routes.iter().filter(|route| observes(config, route)).count()) * Reason::ALL.len()
+        }
         names::UPSTREAM_REQUESTS => upstreams * OUTCOMES.len(),
         names::UPSTREAM_DURATION => upstreams * histogram::SERIES,
         names::UPSTREAM_ENDPOINTS => upstreams * STATES.len(),
@@ -52,6 +55,12 @@ fn of(name: &Name, config: &Config, workers: usize) -> usize {
         names::AUTH => config.auth.len() * RESULTS.len(),
         names::JWKS_REFRESHES => config.auth.len() * (1 + FetchError::WORDS.len()),
         names::JWKS_AGE => config.auth.len(),
+        names::RATE_LIMIT_DECISIONS => config.rate_limits.len() * 4, // allowed and refused, in two modes
+        names::RATE_LIMIT_KEYS
+        | names::RATE_LIMIT_STORE_ERRORS
+        | names::RATE_LIMIT_EVICTIONS
+        | names::RATE_LIMIT_OVERFLOWS => config.rate_limits.len(),
+        names::REDIS_UP | names::REDIS_REPLICAS => usize::from(config.redis.is_some()),
         names::BUILD_INFO => 1,
         names::CONFIG_RELOADS => 2,
         names::TRACE_SPANS => 3,
@@ -82,8 +91,12 @@ fn unmatched() -> usize {
     METHODS.len() * (refusals.len() + 2)
 }
 
-fn observes(route: &RouteConfig) -> bool {
+/// Whether anything on the route only counts what it would refuse.
+fn observes(config: &Config, route: &RouteConfig) -> bool {
+    let limits =
+        |name: &str| config.rate_limits.iter().any(|limit| limit.name == name && limit.mode == limit::Mode::Observe);
     route.auth.as_ref().is_some_and(|auth| auth.mode == Mode::Observe)
+        || route.rate_limits.iter().any(|used| limits(&used.name))
 }
 
 fn addresses(policy: &UpstreamPolicy) -> usize {
@@ -123,9 +136,13 @@ mod tests {
 
     #[test]
     fn only_what_nothing_counts_yet_has_no_series() {
-        let config = load::from_text(&format!("{CONFIG}\n[upstreams.b.circuit]")).unwrap().config;
+        let config = load::from_text(&format!(
+            "{CONFIG}\n[upstreams.b.circuit]\n[rate_limits.l]\nrate = '1/s'\n[redis]\nurl = 'redis://127.0.0.1'"
+        ))
+        .unwrap()
+        .config;
         let none: Vec<&str> =
             greatest(&config, 2).iter().filter(|(_, most)| *most == 0).map(|(name, _)| name.id).collect();
-        assert!(none.iter().all(|id| id.contains("_rate_limit_") || id.contains("_cache_")), "{none:?}");
+        assert!(none.iter().all(|id| id.contains("_cache_")), "{none:?}");
     }
 }

@@ -8,6 +8,8 @@ use axum::Router;
 
 use super::mount::Mount;
 use crate::layers::auth::provider::Provider;
+use crate::layers::rate_limit::limit::Limit;
+use crate::layers::redis::Redis;
 use crate::upstream::Upstream;
 
 /// A configuration, running.
@@ -23,6 +25,8 @@ pub struct Snapshot {
     pub(super) unmatched: Mount,
     pub(super) upstreams: Vec<Arc<Upstream>>,
     pub(super) providers: Vec<Arc<Provider>>,
+    pub(super) limits: Vec<Arc<Limit>>,
+    pub(super) redis: Option<Arc<Redis>>,
     pub(super) routes: Vec<Arc<str>>,
 }
 
@@ -49,6 +53,16 @@ impl Snapshot {
     /// Those who can vouch for a client, in name order.
     pub fn providers(&self) -> &[Arc<Provider>] {
         &self.providers
+    }
+
+    /// How much may pass, in name order.
+    pub fn limits(&self) -> &[Arc<Limit>] {
+        &self.limits
+    }
+
+    /// The Redis that something of it needs.
+    pub fn redis(&self) -> Option<&Arc<Redis>> {
+        self.redis.as_ref()
     }
 
     /// The names of the routes, in the order in which they were written.

@@ -173,9 +173,11 @@ mod tests {
             ip_access: None,
             path_guard: None,
             cors: None,
+            early_limits: None,
             in_flight: None,
             deadline: None,
             auth: None,
+            late_limits: None,
             body_limit: None,
         };
         let failing = stack(&policies, service_fn(fail));

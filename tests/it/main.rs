@@ -37,6 +37,8 @@ mod overload;
 mod pages;
 mod paths;
 mod prometheus;
+mod rate_limits;
+mod redis;
 mod reload;
 mod replacing;
 mod resting;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::RouteAuthSettings;
 use super::cors::CorsSettings;
+use super::limit::RouteLimitsSettings;
 use crate::base::units::Size;
 use crate::config::text::{ExactPath, Label, Prefix, Rewrite, Target, Text};
 use crate::config::{EncodedSlashes, HostMatch, RouteConfig};
@@ -76,6 +77,10 @@ pub struct RouteSettings {
     /// read them, in place of the upstream. Default: what the upstream says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cors: Option<CorsSettings>,
+    /// How much may pass: the name of a [rate_limits.*], a table of use (the name) and cost, or a list of them.
+    /// Default: everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RouteLimitsSettings>,
 }
 
 impl Default for RouteSettings {
@@ -99,6 +104,7 @@ impl Default for RouteSettings {
             deny_ips: Vec::new(),
             auth: None,
             cors: None,
+            rate_limit: None,
         }
     }
 }

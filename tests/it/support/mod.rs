@@ -13,6 +13,7 @@ pub(crate) mod log;
 pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod raw;
+pub(crate) mod redis;
 pub(crate) mod scrape;
 pub(crate) mod steady;
 pub(crate) mod storm;

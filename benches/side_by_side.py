@@ -2,7 +2,7 @@
 """CPU time per forwarded request of Tollgate, HAProxy and nginx, side by side on this machine.
 
     apt-get install wrk haproxy nginx-light
-    cargo build --release && benches/side_by_side.py [--rounds 5] [--scenario plain|routes|idle|jwt]
+    cargo build --release && benches/side_by_side.py [--rounds 5] [--scenario plain|routes|idle|jwt|limits]
 
 Each proxy runs with one worker on core 0; the load (wrk, 32 connections) and the origins (nginx on three loopback ports)
 run on core 1. Rounds take the proxies in turn, so that a machine that slows down slows all of them; the table shows
@@ -88,13 +88,18 @@ def memory_kib(pid):
 
 def microseconds(process, url, script=None):
     """CPU microseconds per request under a second of load."""
+    return measured(process, url, script)[0]
+
+
+def measured(process, url, script=None):
+    """The same, and requests per second."""
     wrk = ["taskset", "-c", "1", "wrk", "-t1", "-c32", "-d1", *(["-s", script] if script else []), url]
     before = cpu_seconds(process.pid)
     said = subprocess.run(wrk, check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in said or "Socket errors" in said:
         sys.exit(f"{url} failed:\n{said}")
     requests = next(int(line.split()[0]) for line in said.splitlines() if "requests in" in line)
-    return (cpu_seconds(process.pid) - before) * 1e6 / requests
+    return (cpu_seconds(process.pid) - before) * 1e6 / requests, requests
 
 
 def idle_kib(process, port, count=1000):
@@ -196,16 +201,44 @@ def jwt(folder, rounds, running):
     for (proxy, row), values in figures.items():
         ratio = lambda others: statistics.median(own / other for own, other in zip(values, others))
         print(f"| {proxy}: {row} | {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f}) | {ratio(base):.2f} | {ratio(figures[(proxy, 'plain')]):.2f} |")
+def limits(rounds):
+    """What a limit adds, beside what those of others add: each proxy runs without and with one."""
+    import limits as peers
+    running, figures = [], {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        (folder / "origin").mkdir()
+        (folder / "origin.conf").write_text(origin_conf(folder / "origin"))
+        try:
+            running.append(start(1, ["nginx", "-p", folder / "origin", "-c", folder / "origin.conf"], ORIGINS[0]))
+            running.append(start(1, peers.redis(folder), peers.REDIS))
+            rows = [(row, plain, port, start(0, command, port)) for row, plain, port, command in peers.rows(ROOT, folder, ORIGINS)]
+            running.extend(process for *_, process in rows)
+            for _ in range(rounds):
+                for row, _, port, process in rows:
+                    figures.setdefault(row, []).append(measured(process, f"http://127.0.0.1:{port}/"))
+        finally:
+            for process in running:
+                process.terminate()
+                process.wait()
+    print("| limits | CPU µs per request, median (least to most) | added, median | requests/s, median |\n|---|---|---|---|")
+    for row, plain, *_ in rows:
+        cpu = [cpu for cpu, _ in figures[row]]
+        added = f"{statistics.median(own - other for (own, _), (other, _) in zip(figures[row], figures[plain])):+.2f}" if plain else ""
+        per_second = statistics.median(requests for _, requests in figures[row])
+        print(f"| {row} | {statistics.median(cpu):.2f} ({min(cpu):.2f} to {max(cpu):.2f}) | {added} | {per_second:.0f} |")
 
 
 def main():
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--rounds", type=int, default=5)
-    flags.add_argument("--scenario", choices=["plain", "routes", "idle", "jwt"], default="plain")
+    flags.add_argument("--scenario", choices=["plain", "routes", "idle", "jwt", "limits"], default="plain")
     given = flags.parse_args()
     missing = [tool for tool in ("wrk", "haproxy", "nginx", "taskset") if not shutil.which(tool)]
     if missing:
         sys.exit("not installed: " + ", ".join(missing))
+    if given.scenario == "limits":
+        return limits(max(1, min(given.rounds, 50)))
     path = "/svc0500/x" if given.scenario == "routes" else "/"
     running, figures = [], {name: [] for name in PORTS}
     with tempfile.TemporaryDirectory() as name:

@@ -126,6 +126,23 @@ async fn users_passwords_and_databases_count() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_takes_long_is_not_waited_for_and_is_no_outage() {
+    let Some(server) = Server::start(&[]) else { return };
+    server.pause();
+    let redis = connect(&format!("{}timeout = \"100ms\"\n", server.table()));
+    let begun = Instant::now();
+    assert!(matches!(set(&redis, 0, "early").await, Err(RedisError::Connecting)));
+    for _ in 0..100 {
+        assert!(matches!(set(&redis, 0, "early").await, Err(RedisError::Connecting)));
+    }
+    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+    assert!(redis.is_up());
+    server.resume();
+    eventually_async("it answers", async || set(&redis, 0, "now").await.is_ok()).await;
+    assert!(redis.is_up());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn gateways_count_each_other() {
     let Some(server) = Server::start(&[]) else { return };
     let (one, two, three) = (patient(&server), patient(&server), patient(&server));

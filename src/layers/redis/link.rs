@@ -19,7 +19,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::policy::{Kind, RedisPolicy};
 
 /// Time for a connection, with everything that is said on it first.
-const CONNECT: Duration = Duration::from_secs(1);
+pub(super) const CONNECT: Duration = Duration::from_secs(1);
 /// Requests of one connection that may wait for the one before to be written.
 const WAITING: usize = 1024;
 

@@ -21,6 +21,7 @@ mod slot;
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Instant;
 
 pub use ::redis::{Cmd, Value, cmd};
 use metrics::Gauge;
@@ -81,6 +82,9 @@ pub enum RedisError {
     /// It did not answer a moment ago, so it is not asked now.
     #[error("redis is not asked: it gave no answer a moment ago")]
     Resting,
+    /// There is no connection to it yet.
+    #[error("redis is being connected to")]
+    Connecting,
     /// It did not answer in time.
     #[error("redis gave no answer in time")]
     TimedOut,
@@ -183,10 +187,7 @@ impl Redis {
     /// # Errors
     /// Why there is no answer.
     pub async fn ask(&self, worker: usize, command: &Cmd) -> Result<Value, RedisError> {
-        if !self.is_up() {
-            return Err(RedisError::Resting);
-        }
-        self.bounded(self.attempt(worker, command)).await
+        self.judged(self.attempt(worker, command, self.in_time())).await
     }
 
     /// The same for a script, which is sent whole only to a server that has never seen it.
@@ -200,10 +201,7 @@ impl Redis {
         keys: &[String],
         arguments: &[String],
     ) -> Result<Value, RedisError> {
-        if !self.is_up() {
-            return Err(RedisError::Resting);
-        }
-        self.bounded(self.attempt_script(worker, script, keys, arguments)).await
+        self.judged(self.attempt_script(worker, script, keys, arguments, self.in_time())).await
     }
 
     /// Calls `hear` with everything that is published in the channel, on the control runtime, until the task is dropped.
@@ -217,23 +215,35 @@ impl Redis {
         RedisStatus { up: self.is_up(), replicas: self.replicas(), last_error }
     }
 
-    /// The same as `run`, also while nobody should ask: what finds out whether it answers again.
+    /// The same as `run`, also while nobody should ask: what finds out whether it answers again. A connection may take as
+    /// long as it takes.
     async fn probe(&self, script: &Script, keys: &[String], arguments: &[String]) -> Result<Value, RedisError> {
-        let asked = self.attempt_script(CONTROL, script, keys, arguments);
-        match tokio::time::timeout(self.shared.policy.timeout, asked).await {
-            Ok(answer) => answer.map_err(RedisError::Failed),
-            Err(_) => Err(RedisError::TimedOut),
-        }
+        self.slot(CONTROL).link_by(clock::now() + link::CONNECT).await;
+        self.attempt_script(CONTROL, script, keys, arguments, self.in_time()).await
     }
 
-    async fn bounded(
-        &self,
-        asked: impl Future<Output = Result<Value, ::redis::RedisError>>,
-    ) -> Result<Value, RedisError> {
-        let answer = match tokio::time::timeout(self.shared.policy.timeout, asked).await {
-            Ok(answer) => answer.map_err(RedisError::Failed),
-            Err(_) => Err(RedisError::TimedOut),
-        };
+    /// Where a worker's connection is. One lives where it was made, so whoever asks first makes it.
+    fn slot(&self, worker: usize) -> &Slot {
+        let at = worker.min(self.keepers.len() - 1);
+        let slot = &self.shared.slots[at];
+        self.keepers[at].get_or_init(|| {
+            slot.begins();
+            tasks::spawn(slot::keep(self.shared.clone(), at))
+        });
+        slot
+    }
+
+    /// When an answer that is asked for now has to be there.
+    fn in_time(&self) -> Instant {
+        clock::now() + self.shared.policy.timeout
+    }
+
+    /// Asks, if it is worth it, and draws the conclusions.
+    async fn judged(&self, asked: impl Future<Output = Result<Value, RedisError>>) -> Result<Value, RedisError> {
+        if !self.is_up() {
+            return Err(RedisError::Resting);
+        }
+        let answer = asked.await;
         if let Err(error) = &answer
             && error.is_an_outage()
         {
@@ -248,29 +258,31 @@ impl Redis {
         script: &Script,
         keys: &[String],
         arguments: &[String],
-    ) -> Result<Value, ::redis::RedisError> {
-        match self.attempt(worker, &script.short(keys, arguments)).await {
-            Err(error) if script::is_unknown(&error) => self.attempt(worker, &script.whole(keys, arguments)).await,
+        until: Instant,
+    ) -> Result<Value, RedisError> {
+        match self.attempt(worker, &script.short(keys, arguments), until).await {
+            Err(RedisError::Failed(error)) if script::is_unknown(&error) => {
+                self.attempt(worker, &script.whole(keys, arguments), until).await
+            }
             other => other,
         }
     }
 
-    async fn attempt(&self, worker: usize, command: &Cmd) -> Result<Value, ::redis::RedisError> {
-        let at = worker.min(self.keepers.len() - 1);
-        let (Some(slot), Some(keeper)) = (self.shared.slots.get(at), self.keepers.get(at)) else {
-            return Err(std::io::Error::from(std::io::ErrorKind::NotConnected).into());
-        };
-        // A connection lives where it was made, so whoever asks first makes it.
-        keeper.get_or_init(|| tasks::spawn(slot::keep(self.shared.clone(), at)));
-        let (turn, mut link) = slot.link().await;
-        match link.ask(command).await {
-            Err(error) if error.is_connection_dropped() => {
+    async fn attempt(&self, worker: usize, command: &Cmd, until: Instant) -> Result<Value, RedisError> {
+        let slot = self.slot(worker);
+        // Nobody waits for one that takes longer than an answer may.
+        let patience = until.min(slot.trying_since() + self.shared.policy.timeout);
+        let (turn, mut link) = slot.link_by(patience).await.ok_or(RedisError::Connecting)?;
+        match tokio::time::timeout_at(until.into(), link.ask(command)).await {
+            Ok(Err(error)) if error.is_connection_dropped() => {
                 self.shared.losses.fetch_add(1, Ordering::Relaxed);
                 slot.lost(turn);
-                let (_, mut link) = slot.link().await;
-                link.ask(command).await
+                let (_, mut link) = slot.link_by(until).await.ok_or(RedisError::Failed(error))?;
+                let again = tokio::time::timeout_at(until.into(), link.ask(command)).await;
+                Ok(again.map_err(|_| RedisError::TimedOut)??)
             }
-            other => other,
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(RedisError::TimedOut),
         }
     }
 }
@@ -287,6 +299,15 @@ impl Shared {
         self.note(error);
     }
 
+    /// No connection can be made.
+    fn is_out_of_reach(&self, error: &RedisError) {
+        if self.breaker.is_open() {
+            self.note(error);
+        } else {
+            self.is_down(error);
+        }
+    }
+
     fn is_back(&self) {
         if self.breaker.close(clock::now()) {
             tracing::info!("redis answers again");
@@ -300,7 +321,7 @@ impl Shared {
     /// Remembers what was wrong. That there was no answer says less than why there is no connection.
     fn note(&self, error: &RedisError) {
         let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_none() || !matches!(error, RedisError::TimedOut | RedisError::Resting) {
+        if last.is_none() || !matches!(error, RedisError::TimedOut | RedisError::Connecting | RedisError::Resting) {
             *last = Some(error.to_string());
         }
     }
@@ -314,7 +335,7 @@ impl RedisError {
         /// What servers say that cannot do their work, and that the client has no word for.
         const CODES: &[&str] = &["NOAUTH", "WRONGPASS", "MISCONF", "OOM", "BUSY", "NOREPLICAS", "UNKILLABLE"];
         match self {
-            Self::Resting => false,
+            Self::Resting | Self::Connecting => false,
             Self::TimedOut => true,
             Self::Failed(error) => match error.kind() {
                 ErrorKind::Server(kind) => matches!(

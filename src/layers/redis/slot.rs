@@ -2,12 +2,13 @@
 //! in vain.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use super::link::{self, Link};
 use super::{RedisError, Shared};
+use crate::base::clock;
 
 /// Pauses between attempts to connect, the first and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -16,50 +17,54 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 #[derive(Debug)]
 pub(super) struct Slot(watch::Sender<Kept>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Kept {
     turn: u64,
     link: Option<Link>,
+    /// Since when there is none, or since when there is this one.
+    since: Instant,
 }
 
 impl Default for Slot {
     fn default() -> Self {
-        Self(watch::Sender::new(Kept::default()))
+        Self(watch::Sender::new(Kept { turn: 0, link: None, since: clock::now() }))
     }
 }
 
 impl Slot {
-    /// The connection as soon as there is one, and which one it is.
-    pub(super) async fn link(&self) -> (u64, Link) {
+    /// The connection, and which one it is, as soon as there is one; none if there is none by then.
+    pub(super) async fn link_by(&self, until: Instant) -> Option<(u64, Link)> {
         if let Some(there) = self.0.borrow().there() {
-            return there;
+            return Some(there);
         }
         let mut told = self.0.subscribe();
-        loop {
-            if let Some(there) = told.borrow_and_update().there() {
-                return there;
-            }
-            if told.changed().await.is_err() {
-                // The slot outlives whoever waits at it.
-                std::future::pending::<()>().await;
-            }
-        }
+        let told = tokio::time::timeout_at(until.into(), told.wait_for(|kept| kept.link.is_some())).await;
+        told.ok()?.ok()?.there()
+    }
+
+    /// From now on a connection is being made.
+    pub(super) fn begins(&self) {
+        self.0.send_modify(|kept| kept.since = clock::now());
+    }
+
+    /// Since when a connection is being made, while there is none.
+    pub(super) fn trying_since(&self) -> Instant {
+        self.0.borrow().since
     }
 
     /// That one does not work any more.
     pub(super) fn lost(&self, turn: u64) {
-        self.0.send_if_modified(|kept| kept.turn == turn && kept.link.take().is_some());
+        self.0.send_if_modified(|kept| kept.turn == turn && kept.drop_link());
     }
 
     /// The same for whichever it is.
     pub(super) fn drop_link(&self) {
-        self.0.send_if_modified(|kept| kept.link.take().is_some());
+        self.0.send_if_modified(Kept::drop_link);
     }
 
     fn set(&self, link: Link) {
         self.0.send_modify(|kept| {
-            kept.turn += 1;
-            kept.link = Some(link);
+            *kept = Kept { turn: kept.turn + 1, link: Some(link), since: clock::now() };
         });
     }
 
@@ -71,6 +76,14 @@ impl Slot {
 impl Kept {
     fn there(&self) -> Option<(u64, Link)> {
         self.link.clone().map(|link| (self.turn, link))
+    }
+
+    fn drop_link(&mut self) -> bool {
+        let dropped = self.link.take().is_some();
+        if dropped {
+            self.since = clock::now();
+        }
+        dropped
     }
 }
 
@@ -87,10 +100,7 @@ pub(super) async fn keep(shared: Arc<Shared>, at: usize) {
             }
             Err(error) => {
                 let error = RedisError::Failed(error);
-                if pause == PAUSES.0 {
-                    tracing::warn!(%error, "redis cannot be connected to");
-                }
-                shared.note(&error);
+                shared.is_out_of_reach(&error);
                 // Give or take a quarter, so that many do not come at once.
                 tokio::time::sleep(pause.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
                 pause = (pause * 2).min(PAUSES.1);

@@ -201,6 +201,7 @@ def jwt(folder, rounds, running):
     for (proxy, row), values in figures.items():
         ratio = lambda others: statistics.median(own / other for own, other in zip(values, others))
         print(f"| {proxy}: {row} | {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f}) | {ratio(base):.2f} | {ratio(figures[(proxy, 'plain')]):.2f} |")
+
 def limits(rounds):
     """What a limit adds, beside what those of others add: each proxy runs without and with one."""
     import limits as peers

@@ -103,6 +103,10 @@ async fn metrics(State(desk): State<Arc<Desk>>) -> impl IntoResponse {
     let upstreams: Vec<_> = snapshot.upstreams().iter().map(|upstream| upstream.status()).collect();
     upstreams.iter().for_each(|upstream| upstream.measure(&desk.recorder));
     snapshot.providers().iter().for_each(|provider| provider.keys().status().measure(&desk.recorder));
+    if let Some(store) = snapshot.cache() {
+        desk.recorder.gauge(names::CACHE_BYTES, &[]).set(store.bytes() as f64);
+        desk.recorder.gauge(names::CACHE_ENTRIES, &[]).set(store.len() as f64);
+    }
     let mut page = desk.recorder.render();
     let mut samples = String::new();
     upstreams.iter().for_each(|upstream| upstream.render(&mut samples));

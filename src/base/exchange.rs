@@ -11,7 +11,8 @@ use http::{HeaderValue, Method, Uri, Version};
 use tokio::sync::oneshot;
 
 use super::body::Meter;
-use super::client::Busy;
+use super::cache::CacheNote;
+use super::client::{Busy, Client};
 use super::clock;
 use super::headers::Survey;
 use super::identity::Identity;
@@ -51,6 +52,8 @@ pub struct Exchange {
     pub identity: Option<Arc<Identity>>,
     /// When the response head must be there.
     pub deadline: Option<Instant>,
+    /// What the cache did, where there is one.
+    pub cache: Option<CacheNote>,
     /// The request body's meter, where there is a body.
     pub body_in: Option<Arc<Meter>>,
     /// What the upstream did.
@@ -162,11 +165,45 @@ impl Exchange {
             route: None,
             identity: None,
             deadline: None,
+            cache: None,
             body_in: None,
             upstream: UpstreamNotes::default(),
             answer: Answer::default(),
             refused_early: None,
             busy,
+            heir: None,
+            observers: [None, None],
+            seats: [None, None],
+        }
+    }
+
+    /// One that no client waits for, begun now for the same thing by the same right: nobody hears of its end, and it holds
+    /// no place of the client's.
+    pub fn detached(&self, now: Instant) -> Self {
+        let client = Client::new(self.origin.peer.ip(), Vec::new());
+        Self {
+            origin: self.origin,
+            started: now,
+            ended: now,
+            id: self.id.clone(),
+            client: self.client,
+            method: Method::GET,
+            target: self.target.clone(),
+            survey: self.survey,
+            ambiguous_path: self.ambiguous_path,
+            host: self.host.clone(),
+            // An older client hears of no interim responses.
+            version: Version::HTTP_10,
+            user_agent: self.user_agent.clone(),
+            route: self.route.clone(),
+            identity: self.identity.clone(),
+            deadline: self.deadline.map(|due| now + due.saturating_duration_since(self.started)),
+            cache: None,
+            body_in: None,
+            upstream: UpstreamNotes::default(),
+            answer: Answer::default(),
+            refused_early: None,
+            busy: client.begin(true),
             heir: None,
             observers: [None, None],
             seats: [None, None],

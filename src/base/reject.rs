@@ -50,6 +50,8 @@ pub enum Reason {
     UpstreamTimeout,
     /// The route's `timeout` ran out.
     DeadlineExceeded,
+    /// The client takes a stored response only, and there is none.
+    NotCached,
     /// A fault of the gateway itself.
     Internal,
 }
@@ -67,7 +69,7 @@ pub struct Facts {
 
 impl Reason {
     /// Every reason there is.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::NoRoute,
         Self::MethodNotAllowed,
         Self::BadRequest,
@@ -88,6 +90,7 @@ impl Reason {
         Self::UpstreamProtocol,
         Self::UpstreamTimeout,
         Self::DeadlineExceeded,
+        Self::NotCached,
         Self::Internal,
     ];
 
@@ -116,6 +119,7 @@ impl Reason {
             Self::UpstreamProtocol => (StatusCode::BAD_GATEWAY, "upstream_protocol", "Upstream answered badly"),
             Self::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "Upstream timed out"),
             Self::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", "Deadline exceeded"),
+            Self::NotCached => (StatusCode::GATEWAY_TIMEOUT, "not_cached", "Not in the cache"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
         };
         Facts { status, code, title }

@@ -3,6 +3,7 @@
 
 mod auth;
 mod balance;
+mod cache;
 mod health;
 mod route;
 mod upstream;
@@ -38,6 +39,7 @@ pub(super) fn check(file: &ConfigFile, context: &Context, findings: &mut Finding
         admin: admin(&file.admin, &server, context, findings),
         dns: dns(&file.dns, findings),
         log: log(&file.log),
+        cache: cache::cache(&file.cache, findings),
         auth,
         upstreams: upstreams.into_values().collect(),
         routes,

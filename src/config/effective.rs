@@ -30,6 +30,7 @@ impl From<&Config> for ConfigFile {
             admin: (&config.admin).into(),
             dns: (&config.dns).into(),
             log: (&config.log).into(),
+            cache: (&config.cache).into(),
             auth: config.auth.iter().map(|policy| (policy.name.clone(), policy.as_ref().into())).collect(),
             upstreams: upstreams.map(|policy| (policy.name.clone(), policy.as_ref().into())).collect(),
             routes: config.routes.iter().map(Into::into).collect(),
@@ -167,6 +168,7 @@ impl From<&RouteConfig> for RouteSettings {
             allow_ips: Text::list(&route.allow_ips),
             deny_ips: Text::list(&route.deny_ips),
             auth: route.auth.as_ref().map(Into::into),
+            cache: route.cache.as_ref().map(Into::into),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod auth;
 mod balance;
+mod cache;
 mod health;
 mod route;
 mod upstream;
@@ -20,6 +21,7 @@ pub use self::auth::{
     AuthSettings, ClaimSettings, ClaimValue, FilesSettings, NamesSettings, RouteAuthSettings, RouteAuthTable,
 };
 pub use self::balance::{BalanceSettings, BalanceTable, StickySettings};
+pub use self::cache::{CacheSettings, RouteCacheSettings, RouteCacheTable};
 pub use self::health::{EjectSettings, HealthSettings};
 pub use self::route::RouteSettings;
 pub use self::upstream::{AddressSettings, CircuitSettings, RetrySettings, UpstreamSettings, WeightedSettings};
@@ -41,6 +43,8 @@ pub struct ConfigFile {
     pub dns: DnsSettings,
     /// The program's log and the access log.
     pub log: LogSettings,
+    /// What responses are kept in, for all routes that have a cache.
+    pub cache: CacheSettings,
     /// Ways to prove who one is: tables by name, which routes refer to.
     #[schemars(extend("propertyNames" = { "format": "label" }))]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

@@ -25,6 +25,7 @@ use ipnet::IpNet;
 
 use crate::base::secret::Secret;
 use crate::layers::auth::policy::{AuthPolicy, RouteAuth};
+use crate::layers::cache::policy::{CachePolicy, RouteCachePolicy};
 use crate::upstream::policy::{DnsPolicy, UpstreamPolicy};
 
 /// A whole configuration that has no problem left.
@@ -38,6 +39,8 @@ pub struct Config {
     pub dns: DnsPolicy,
     /// `[log]`
     pub log: LogConfig,
+    /// `[cache]`
+    pub cache: CachePolicy,
     /// `[auth.*]`, in name order.
     pub auth: Vec<Arc<AuthPolicy>>,
     /// `[upstreams.*]` and the inline ones of the routes, in name order, each name once.
@@ -204,6 +207,8 @@ pub struct RouteConfig {
     pub deny_ips: Vec<IpNet>,
     /// Who may pass; `None` means everybody.
     pub auth: Option<RouteAuth>,
+    /// What it keeps; `None` means nothing.
+    pub cache: Option<RouteCachePolicy>,
 }
 
 impl RouteConfig {

@@ -25,6 +25,7 @@ use serde::ser::{Serialize, Serializer};
 use super::{AccessTarget, HostMatch};
 use crate::base::units::{ByteRate, Size};
 use crate::layers::auth::policy::TokenPlace;
+use crate::layers::cache::policy::Part;
 use crate::upstream::policy::{Condition, HashKey, HostHeader};
 
 pub use self::auth::{AuthKind, FilePath, Moment, WebUrl};
@@ -110,6 +111,7 @@ pub const FORMATS: &[Format] = &[
     Format::of::<WebUrl>(),
     Format::of::<Moment>(),
     Format::of::<TokenPlace>(),
+    Format::of::<Part>(),
 ];
 
 impl Format {

@@ -113,6 +113,9 @@ fn write_answer(line: &mut Vec<u8>, exchange: &Exchange, took: Duration) {
     if upstream.tries > 0 {
         number(line, "tries", u64::from(upstream.tries));
     }
+    if let Some(cache) = exchange.cache {
+        field(line, "cache", Some(cache.as_str().as_bytes()));
+    }
     if let Some(identity) = &exchange.identity {
         field(line, "auth", Some(identity.auth.as_bytes()));
         field(line, "subject", identity.subject.as_ref().map(|subject| subject.as_bytes()));

@@ -5,6 +5,7 @@
 pub mod access_log;
 pub mod auth;
 pub mod body_limit;
+pub mod cache;
 pub mod deadline;
 pub mod gate;
 pub mod in_flight;
@@ -21,6 +22,8 @@ use crate::base::request::{Refused, Request, Response};
 use access_log::AccessLog;
 use auth::Auth;
 use body_limit::BodyLimit;
+use cache::Cache;
+use cache::service::{CacheLayer, Cached};
 use deadline::Deadline;
 use gate::{GateLayer, Gated};
 use in_flight::InFlight;
@@ -50,6 +53,8 @@ pub struct Policies {
     pub auth: Option<Arc<Auth>>,
     /// The budget of bytes.
     pub body_limit: Option<Arc<BodyLimit>>,
+    /// What has been answered before.
+    pub cache: Option<Arc<Cache>>,
 }
 
 /// A route's layers around the service `S` that answers.
@@ -59,7 +64,10 @@ pub type Stack<S> = Gated<
         AccessLog,
         Gated<
             Metrics,
-            Gated<IpAccess, Gated<PathGuard, Gated<InFlight, Gated<Deadline, Gated<Auth, Gated<BodyLimit, S>>>>>>,
+            Gated<
+                IpAccess,
+                Gated<PathGuard, Gated<InFlight, Gated<Deadline, Gated<Auth, Gated<BodyLimit, Cached<S>>>>>>,
+            >,
         >,
     >,
 >;
@@ -67,7 +75,8 @@ pub type Stack<S> = Gated<
 /// Puts a route's layers around `inner`, outermost first. Moving a line changes behaviour: read its reason first.
 pub fn stack<S>(policies: &Policies, inner: S) -> Stack<S>
 where
-    S: Service<Request, Response = Response, Error = Refused> + Clone,
+    S: Service<Request, Response = Response, Error = Refused> + Clone + Send + Sync + 'static,
+    S::Future: Send,
 {
     ServiceBuilder::new()
         .layer(GateLayer(Some(policies.request_id.clone()))) // first: every line and every refusal names the id
@@ -80,5 +89,6 @@ where
         // A CORS preflight has no credentials: what answers it belongs above this line.
         .layer(GateLayer(policies.auth.clone())) // behind limits by address: signatures cost; before what asks who it is
         .layer(GateLayer(policies.body_limit.clone())) // before anything that reads or forwards a body
+        .layer(CacheLayer(policies.cache.clone())) // last: a stored answer passes by everything above, and saves all below
         .service(inner)
 }

@@ -17,6 +17,9 @@ use crate::layers::auth::Auth;
 use crate::layers::auth::policy::Method;
 use crate::layers::auth::provider::{self, Provider};
 use crate::layers::body_limit::BodyLimit;
+use crate::layers::cache::Cache;
+use crate::layers::cache::policy::CachePolicy;
+use crate::layers::cache::store::Store;
 use crate::layers::deadline::Deadline;
 use crate::layers::in_flight::InFlight;
 use crate::layers::ip_access::IpAccess;
@@ -68,6 +71,7 @@ pub struct Built {
     snapshot: Snapshot,
     /// Living upstreams, and what they will be told.
     policies: Vec<(Arc<Upstream>, Arc<UpstreamPolicy>)>,
+    cache: CachePolicy,
 }
 
 impl Built {
@@ -75,6 +79,9 @@ impl Built {
     pub fn complete(self, tools: &Tools) -> Snapshot {
         for (upstream, policy) in &self.policies {
             upstream.adopt(policy, &tools.upstream);
+        }
+        if let Some(store) = &self.snapshot.cache {
+            store.resize(&self.cache);
         }
         self.snapshot
     }
@@ -95,7 +102,7 @@ pub fn build(config: &Config, tools: &Tools) -> Built {
         list.push(upstream.clone());
         upstreams.insert(&policy.name, Arc::new(Bound::new(upstream, policy)));
     }
-    Built { snapshot: snapshot(config, &upstreams, list, tools), policies }
+    Built { snapshot: snapshot(config, &upstreams, list, tools), policies, cache: config.cache.clone() }
 }
 
 fn snapshot(
@@ -105,6 +112,7 @@ fn snapshot(
     tools: &Tools,
 ) -> Snapshot {
     let vouching = vouching(config, tools);
+    let caching = caching(config, tools);
     let mut ranks: HashMap<&PathMatch, usize> = HashMap::new();
     let routes: Vec<Option<Arc<Route>>> = config
         .routes
@@ -113,7 +121,7 @@ fn snapshot(
             let next = ranks.len();
             let rank = *ranks.entry(&route.path).or_insert(next);
             let upstream = upstreams.get(route.upstream.as_str())?;
-            Some(Arc::new(build_route(route, rank, upstream, &vouching, tools)))
+            Some(Arc::new(build_route(route, rank, upstream, (&vouching, caching.as_ref()), tools)))
         })
         .collect();
     let in_order: Vec<Entered<'_>> = entries(&config.routes)
@@ -142,6 +150,7 @@ fn snapshot(
         upstreams: list,
         providers: vouching.providers.into_values().collect(),
         routes: config.routes.iter().map(|route| route.name.as_str().into()).collect(),
+        cache: caching.map(|caching| caching.store),
     }
 }
 
@@ -168,6 +177,33 @@ fn vouching(config: &Config, tools: &Tools) -> Vouching {
     Vouching { providers, reserved: Reserved::new(reserved) }
 }
 
+/// What all routes keep responses in.
+struct Caching {
+    store: Arc<Store>,
+    max_object: u64,
+}
+
+impl Caching {
+    /// The cache of a route: also of one that keeps nothing, as what changes on it makes void what others keep.
+    fn route(&self, config: &RouteConfig, tools: &Tools) -> Arc<Cache> {
+        let policy = config.cache.clone();
+        Arc::new(Cache::new(&config.name, policy, self.max_object, self.store.clone(), &tools.recorder))
+    }
+}
+
+/// The store, where any route keeps something; what was kept before is still there.
+fn caching(config: &Config, tools: &Tools) -> Option<Caching> {
+    const NAME: &str = "memory";
+    config.routes.iter().any(|route| route.cache.is_some()).then(|| {
+        let store = tools.parts.cache.find(NAME).unwrap_or_else(|| {
+            let store = Store::new(&config.cache, &tools.recorder);
+            tools.parts.cache.remember(NAME, &store);
+            store
+        });
+        Caching { store, max_object: config.cache.max_object }
+    })
+}
+
 /// What a route asks. One that asks nobody still lets nobody say who they are, where anything below would believe it.
 fn auth(config: &RouteConfig, name: &Arc<str>, vouching: &Vouching, tools: &Tools) -> Option<Arc<Auth>> {
     let reserved = vouching.reserved.clone();
@@ -180,7 +216,13 @@ fn auth(config: &RouteConfig, name: &Arc<str>, vouching: &Vouching, tools: &Tool
     }
 }
 
-fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Bound>, vouching: &Vouching, tools: &Tools) -> Route {
+fn build_route(
+    config: &RouteConfig,
+    rank: usize,
+    upstream: &Arc<Bound>,
+    (vouching, caching): (&Vouching, Option<&Caching>),
+    tools: &Tools,
+) -> Route {
     let name: Arc<str> = config.name.as_str().into();
     let prefix = match &config.path {
         PathMatch::Prefix(prefix) if config.strip_prefix => Some(prefix.clone()),
@@ -194,6 +236,7 @@ fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Bound>, vouchin
         deadline: (!config.timeout.is_zero()).then(|| Arc::new(Deadline(config.timeout))),
         auth: auth(config, &name, vouching, tools),
         body_limit: (config.max_body > 0).then(|| Arc::new(BodyLimit(config.max_body))),
+        cache: caching.map(|caching| caching.route(config, tools)),
         ..common_policies(&name, tools)
     };
     Route {
@@ -232,6 +275,7 @@ fn common_policies(name: &Arc<str>, tools: &Tools) -> Policies {
         deadline: None,
         auth: None,
         body_limit: None,
+        cache: None,
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::base::seat::Seats;
 use crate::layers::auth::keyset::KeySets;
+use crate::layers::cache::store::Store;
 use crate::upstream::Upstream;
 
 /// Everything that may live on, by kind.
@@ -24,6 +25,8 @@ pub struct Parts {
     /// Keys that verify tokens, by name and by all that says where they come from: with anything of that changed, they
     /// are others, and the old ones end with the last request that they may verify.
     pub key_sets: Arc<KeySets>,
+    /// What has been kept of responses: one for all routes.
+    pub cache: Living<Store>,
 }
 
 /// Things of one kind that are alive, by name.

@@ -8,6 +8,7 @@ use axum::Router;
 
 use super::mount::Mount;
 use crate::layers::auth::provider::Provider;
+use crate::layers::cache::store::Store;
 use crate::upstream::Upstream;
 
 /// A configuration, running.
@@ -24,6 +25,7 @@ pub struct Snapshot {
     pub(super) upstreams: Vec<Arc<Upstream>>,
     pub(super) providers: Vec<Arc<Provider>>,
     pub(super) routes: Vec<Arc<str>>,
+    pub(super) cache: Option<Arc<Store>>,
 }
 
 impl Snapshot {
@@ -49,6 +51,11 @@ impl Snapshot {
     /// Those who can vouch for a client, in name order.
     pub fn providers(&self) -> &[Arc<Provider>] {
         &self.providers
+    }
+
+    /// What is kept of responses, where any route keeps some.
+    pub fn cache(&self) -> Option<&Arc<Store>> {
+        self.cache.as_ref()
     }
 
     /// The names of the routes, in the order in which they were written.

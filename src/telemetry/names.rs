@@ -73,6 +73,14 @@ families! {
         "Rounds of getting keys, by result.";
     JWKS_AGE: Gauge "tollgate_jwks_age_seconds" ["auth"]
         "Time since the keys in use were last known to be current.";
+    CACHE_REQUESTS: Counter "tollgate_cache_requests_total" ["route", "result"]
+        "Requests on routes with a cache, by what the cache did.";
+    CACHE_BYTES: Gauge "tollgate_cache_bytes" []
+        "Bytes that the cache holds: bodies, heads and keys.";
+    CACHE_ENTRIES: Gauge "tollgate_cache_entries" []
+        "Keys under which the cache holds responses.";
+    CACHE_EVICTIONS: Counter "tollgate_cache_evictions_total" []
+        "Keys that the cache let go of to make room.";
     ACCESS_LOG_DROPPED: Counter "tollgate_access_log_dropped_total" []
         "Access log lines lost because their target did not keep up.";
     CONFIG_RELOADS: Counter "tollgate_config_reloads_total" ["result"]

@@ -42,6 +42,10 @@ impl Source for Checkin {
         self.flow.size_hint()
     }
 
+    fn is_framed(&self) -> bool {
+        self.flow.is_framed()
+    }
+
     fn release(self: Box<Self>) {
         if let Some(connection) = self.flow.finish() {
             let since = self.whole.unwrap_or_else(clock::now);

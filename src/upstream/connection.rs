@@ -2,7 +2,7 @@
 //! above speaks in these words, whichever codec is behind: our own for requests without a body, hyper for the others.
 
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::TRANSFER_ENCODING;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -17,12 +18,12 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
 use super::endpoint::Endpoint;
 use super::interim::Interim;
+use super::socket::Socket;
 use super::wire::{Decoded, Failed, Wire};
 use crate::base::added::Added;
 use crate::base::body::{Cause, RequestBody};
@@ -82,7 +83,8 @@ pub struct Flow(From);
 #[derive(Debug)]
 enum From {
     Wire(Box<Wire>),
-    Hyper(Incoming, Hyper),
+    /// With whether the body came in chunks, which hyper has no word for.
+    Hyper(Incoming, Hyper, bool),
 }
 
 /// Why no connection could be had.
@@ -231,7 +233,7 @@ impl Connection {
 impl Hyper {
     async fn open(stream: TcpStream, seat: Seat, endpoint: &Arc<Endpoint>) -> Result<Self, hyper::Error> {
         let heard = Arc::new(AtomicBool::new(false));
-        let socket = TokioIo::new(Socket { stream, heard: heard.clone(), _seat: seat });
+        let socket = TokioIo::new(Socket::new(stream, heard.clone(), seat));
         let (sender, connection) = http1::Builder::new().max_headers(256).handshake(socket).await?;
         let connection = connection.with_upgrades();
         let task = endpoint.drive(async move {
@@ -255,7 +257,10 @@ impl Hyper {
         interim.attach(&mut request, client);
         self.heard.store(false, Ordering::Relaxed);
         match self.sender.try_send_request(request).await {
-            Ok(response) => Ok(response.map(|incoming| Flow(From::Hyper(incoming, self)))),
+            Ok(response) => {
+                let chunked = response.headers().contains_key(TRANSFER_ENCODING);
+                Ok(response.map(|incoming| Flow(From::Hyper(incoming, self, chunked))))
+            }
             Err(mut failed) => {
                 *place = failed.take_message();
                 Err(self.classify(failed, place.is_some(), used))
@@ -306,7 +311,7 @@ impl Flow {
                 Ok(Decoded::End | Decoded::More) => None,
                 Err(error) => Some(Err(error.into())),
             }),
-            From::Hyper(incoming, _) => {
+            From::Hyper(incoming, ..) => {
                 Pin::new(incoming).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Cause::from)))
             }
         }
@@ -316,7 +321,7 @@ impl Flow {
     pub fn is_end_stream(&self) -> bool {
         match &self.0 {
             From::Wire(wire) => wire.decoder().is_ended(),
-            From::Hyper(incoming, _) => incoming.is_end_stream(),
+            From::Hyper(incoming, ..) => incoming.is_end_stream(),
         }
     }
 
@@ -324,7 +329,15 @@ impl Flow {
     pub fn size_hint(&self) -> SizeHint {
         match &self.0 {
             From::Wire(wire) => wire.decoder().size_hint(),
-            From::Hyper(incoming, _) => incoming.size_hint(),
+            From::Hyper(incoming, ..) => incoming.size_hint(),
+        }
+    }
+
+    /// Whether its end is marked, by a length or by chunks.
+    pub fn is_framed(&self) -> bool {
+        match &self.0 {
+            From::Wire(wire) => wire.decoder().is_framed(),
+            From::Hyper(incoming, _, chunked) => *chunked || incoming.size_hint().exact().is_some(),
         }
     }
 
@@ -332,13 +345,13 @@ impl Flow {
     pub fn is_whole(&self) -> bool {
         match &self.0 {
             From::Wire(wire) => wire.has_whole_body(),
-            From::Hyper(incoming, _) => incoming.is_end_stream(),
+            From::Hyper(incoming, ..) => incoming.is_end_stream(),
         }
     }
 
     /// Ends the connection at once, also where it is still sending the request.
     pub fn cut(self) {
-        if let From::Hyper(_, hyper) = self.0 {
+        if let From::Hyper(_, hyper, _) = self.0 {
             hyper.task.abort();
         }
     }
@@ -347,53 +360,8 @@ impl Flow {
     pub fn finish(self) -> Option<Connection> {
         let codec = match self.0 {
             From::Wire(mut wire) => wire.rest().then_some(Codec::Wire(wire))?,
-            From::Hyper(_, hyper) => Codec::Hyper(hyper),
+            From::Hyper(_, hyper, _) => Codec::Hyper(hyper),
         };
         Some(Connection { codec, used: true })
-    }
-}
-
-/// A TCP stream that remembers whether it has heard anything.
-struct Socket {
-    stream: TcpStream,
-    heard: Arc<AtomicBool>,
-    /// Its place at the address, given back behind the stream.
-    _seat: Seat,
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.heard.store(true, Ordering::Relaxed);
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -31,6 +31,7 @@ pub mod retry;
 pub mod rewrite;
 pub mod room;
 pub mod services;
+mod socket;
 pub mod spare;
 pub mod standing;
 pub mod status;

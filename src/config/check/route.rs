@@ -31,6 +31,7 @@ pub(super) fn routes(file: &ConfigFile, upstreams: &mut Upstreams, findings: &mu
             route.headers = headers;
             route.auth =
                 settings.auth.as_ref().map(|auth| super::auth::route(auth, &place.key("auth"), file, findings));
+            route.cache = super::cache::route(settings, &place.key("cache"), findings);
             checked.push((at, route));
         }
     }
@@ -67,6 +68,7 @@ fn route(settings: &RouteSettings, name: String, path: PathMatch, upstream: Stri
         allow_ips: distinct(&settings.allow_ips),
         deny_ips: distinct(&settings.deny_ips),
         auth: None,
+        cache: None,
     }
 }
 

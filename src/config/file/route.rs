@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::auth::RouteAuthSettings;
+use super::cache::RouteCacheSettings;
 use crate::base::units::Size;
 use crate::config::text::{ExactPath, Label, Prefix, Rewrite, Target, Text};
 use crate::config::{EncodedSlashes, HostMatch, RouteConfig};
@@ -71,6 +72,10 @@ pub struct RouteSettings {
     /// and mode. Default: everybody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<RouteAuthSettings>,
+    /// Whether responses are kept and served again: true for what the origin allows, or a table of ttl, heuristic,
+    /// stale_while_revalidate, stale_if_error and vary_by. Default: false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<RouteCacheSettings>,
 }
 
 impl Default for RouteSettings {
@@ -93,6 +98,7 @@ impl Default for RouteSettings {
             allow_ips: Vec::new(),
             deny_ips: Vec::new(),
             auth: None,
+            cache: None,
         }
     }
 }

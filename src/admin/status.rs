@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::Desk;
 use crate::base::clock;
 use crate::layers::auth::keyset::KeySetStatus;
+use crate::layers::cache::store::CacheStatus;
 use crate::runtime::reloads::Verdict;
 use crate::upstream::status::UpstreamStatus;
 
@@ -31,6 +32,9 @@ pub struct Status {
     pub routes: Vec<Arc<str>>,
     /// The keys that verify tokens, by the name of their policy.
     pub keys: Vec<KeySetStatus>,
+    /// What is kept of responses, where any route keeps some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheStatus>,
     /// The upstreams, in name order.
     pub upstreams: Vec<UpstreamStatus>,
 }
@@ -58,6 +62,7 @@ pub async fn status(State(desk): State<Arc<Desk>>) -> Json<Status> {
             .collect(),
         routes: snapshot.routes().to_vec(),
         keys: snapshot.providers().iter().map(|provider| provider.keys().status()).collect(),
+        cache: snapshot.cache().map(|store| store.status()),
         upstreams: snapshot.upstreams().iter().map(|upstream| upstream.status()).collect(),
     })
 }

@@ -18,6 +18,7 @@ pub mod key;
 pub mod pass;
 pub mod policy;
 pub mod pump;
+pub mod purge;
 pub mod range;
 pub mod refresh;
 pub mod room;

@@ -10,6 +10,7 @@ use http::HeaderMap;
 use metrics::Counter;
 use quick_cache::sync::Cache;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
+use serde::Serialize;
 
 use super::entry::Entry;
 use super::flight::Flights;
@@ -44,6 +45,7 @@ pub struct Store {
     stamps: Box<[AtomicU32]>,
     /// Counts what was taken out as a whole: what was asked for before that does not come in.
     purges: AtomicU64,
+    memory: AtomicU64,
     unshared: Cache<u64, Instant>,
     hasher: Hasher,
     /// Memory of what is on its way in.
@@ -70,6 +72,21 @@ pub enum Found {
     Others,
     /// Nothing.
     Nothing,
+}
+
+/// The store at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct CacheStatus {
+    /// Bytes that are in use.
+    pub bytes: u64,
+    /// Bytes that may be.
+    pub memory: u64,
+    /// Keys that have responses.
+    pub entries: usize,
+    /// Bytes of bodies that are on their way in.
+    pub filling_bytes: u64,
+    /// Requests under way that others wait for.
+    pub fetching: usize,
 }
 
 /// When a request went: what it brings is stored only if nothing was taken out since.
@@ -129,6 +146,7 @@ impl Store {
             writing: std::array::from_fn(|_| Mutex::default()),
             stamps: (0..STAMPS).map(|_| AtomicU32::new(0)).collect(),
             purges: AtomicU64::new(0),
+            memory: AtomicU64::new(policy.memory),
             unshared: Cache::new(UNSHARED),
             hasher,
             room: Room::new(policy.memory / 100 * ON_THE_WAY),
@@ -139,6 +157,7 @@ impl Store {
 
     /// Another number of bytes from now on.
     pub fn resize(&self, policy: &CachePolicy) {
+        self.memory.store(policy.memory, Ordering::Relaxed);
         self.items.set_capacity(policy.memory / 100 * STORED);
         self.room.resize(policy.memory / 100 * ON_THE_WAY);
     }
@@ -146,6 +165,17 @@ impl Store {
     /// Bytes that are in use.
     pub fn bytes(&self) -> u64 {
         self.items.weight()
+    }
+
+    /// How it is.
+    pub fn status(&self) -> CacheStatus {
+        CacheStatus {
+            bytes: self.bytes(),
+            memory: self.memory.load(Ordering::Relaxed),
+            entries: self.len(),
+            filling_bytes: self.room.taken(),
+            fetching: self.flights.len(),
+        }
     }
 
     /// Keys that have responses.

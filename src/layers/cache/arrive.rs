@@ -17,7 +17,7 @@ use super::flight::{LandedBody, Landing, Lead};
 use super::freshness::Moment;
 use super::pump::Pump;
 use super::status::Told;
-use super::{now, validation};
+use super::validation;
 use crate::base::body::{RequestBody, ResponseBody};
 use crate::base::cache::CacheNote;
 use crate::base::exchange::{End, Exchange};
@@ -35,7 +35,7 @@ pub(super) enum Arrived {
 impl<S> Fetch<S> {
     /// The upstream has answered, or could not.
     pub(super) async fn arrive(&self, gone: &Gone, lead: Option<Lead>, outcome: Outcome) -> Arrived {
-        let now = now();
+        let now = self.cache.store.now();
         let mut response = match outcome {
             Ok(response) => response,
             Err(refused) => return Arrived::Done(self.fail(gone, lead, now, refused)),

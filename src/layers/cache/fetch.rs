@@ -7,6 +7,7 @@ use http::header::{IF_RANGE, RANGE};
 use http::{HeaderMap, request};
 use tower::Service;
 
+use super::Cache;
 use super::answer::answer;
 use super::arrive::Arrived;
 use super::ask::{Ask, make_plain};
@@ -17,7 +18,6 @@ use super::key::Key;
 use super::status::{Forwarded, Told};
 use super::store::{Found, Ticket};
 use super::validation::ask_whether_changed;
-use super::{Cache, now};
 use crate::base::cache::CacheNote;
 use crate::base::exchange::{End, Exchange};
 use crate::base::reject::{Reason, Reject};
@@ -60,7 +60,7 @@ where
     pub async fn run(self, mut request: Request) -> Outcome {
         let store = self.cache.store.clone();
         let fields = &request.head.headers;
-        let mut place = if self.may_share(&request) { Some(store.place(&self.key, fields)) } else { None };
+        let mut place = if self.may_share() { Some(store.place(&self.key, fields)) } else { None };
         while let Some(among) = place.take() {
             let flight = [self.key.bytes(), &among].concat();
             let flight = match store.flights.join(&flight) {
@@ -93,16 +93,16 @@ where
     }
 
     /// Whether others may wait for what this request gets, and it for what others get.
-    fn may_share(&self, request: &Request) -> bool {
+    fn may_share(&self) -> bool {
         let particular = self.ask.range || self.ask.directives.asks_for_freshness();
         let always_asked = self.entry.as_ref().is_some_and(|entry| entry.meta.is_always_asked());
-        !particular && !always_asked && !self.cache.store.is_unshared(self.key.bytes(), request.exchange.started)
+        !particular && !always_asked && !self.cache.store.is_unshared(self.key.bytes(), self.cache.store.now().instant)
     }
 
     /// The answer made of what another request has got.
     fn share(&self, landing: &Landing, request: Request) -> Result<Response, Box<Request>> {
         let Request { head: client, body, exchange } = request;
-        let now = now();
+        let now = self.cache.store.now();
         let told = Told { collapsed: true, ttl: Some(landing.meta.ttl(now.instant)), ..Told::forwarded(self.why) };
         let head = landing.meta.head(now.instant, told);
         let Some(content) = landing.body.read() else { return Err(Box::new(Request { head: client, body, exchange })) };
@@ -114,7 +114,7 @@ where
     /// Goes for others, unless what they want has come in since it was looked for.
     async fn lead_or_find(mut self, lead: Lead, request: Request) -> Outcome {
         if let Found::Entry(entry) = self.cache.store.find(&self.key, &request.head.headers) {
-            let now = now();
+            let now = self.cache.store.now();
             if decide(&self.ask, Some(&entry.meta), self.why, now.instant) == Verdict::Serve {
                 drop(lead);
                 let told = Told::hit(entry.meta.ttl(now.instant));
@@ -161,7 +161,7 @@ where
             None if self.ask.conditional && leads => make_plain(headers),
             None => {}
         }
-        Gone { client, ticket: self.cache.store.ticket(&self.key), asked: now().instant, spare }
+        Gone { client, ticket: self.cache.store.ticket(&self.key), asked: self.cache.store.now().instant, spare }
     }
 }
 

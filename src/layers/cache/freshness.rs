@@ -8,6 +8,7 @@ use http::header::{AGE, DATE, EXPIRES, HeaderMap, HeaderName, LAST_MODIFIED};
 use super::date;
 use super::directives::{ResponseDirectives, seconds};
 use super::policy::RouteCachePolicy;
+use crate::base::clock;
 
 /// The longest that a response is fresh by its age alone.
 const HEURISTIC_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -21,6 +22,16 @@ pub struct Moment {
     pub instant: Instant,
     /// Seconds since 1970.
     pub unix: u64,
+}
+
+/// What tells the time.
+pub type Clock = Box<dyn Fn() -> Moment + Send + Sync>;
+
+impl Moment {
+    /// Now.
+    pub fn now() -> Self {
+        Self { instant: clock::now(), unix: clock::unix_seconds() }
+    }
 }
 
 /// How long a response may serve.
@@ -134,7 +145,6 @@ fn age(headers: &HeaderMap) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::clock;
 
     const UNIX: u64 = 1_795_000_000;
 

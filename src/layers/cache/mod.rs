@@ -35,11 +35,9 @@ use std::sync::Arc;
 use metrics::Counter;
 
 use crate::base::cache::CacheNote;
-use crate::base::clock;
 use crate::base::exchange::Exchange;
 use crate::telemetry::names;
 use crate::telemetry::recorder::Recorder;
-use freshness::Moment;
 use policy::RouteCachePolicy;
 use store::Store;
 
@@ -82,9 +80,4 @@ impl Cache {
             counter.increment(1);
         }
     }
-}
-
-/// Now, by both clocks.
-fn now() -> Moment {
-    Moment { instant: clock::now(), unix: clock::unix_seconds() }
 }

@@ -10,7 +10,7 @@ use super::invalidation::{is_done, named};
 use super::key::{self, Key};
 use super::status::Told;
 use super::store::Ticket;
-use super::{Cache, now, validation};
+use super::{Cache, validation};
 use crate::base::cache::CacheNote;
 use crate::base::request::{Outcome, Request};
 
@@ -101,7 +101,7 @@ impl Pass {
     /// RFC 9111 §4.3.5: a head brings what is stored up to date, or shows that it is not.
     fn update(&self, key: &Key, entry: &Entry, ticket: Ticket, head: &response::Parts) {
         let Some(policy) = &self.cache.policy else { return };
-        let (stored, now) = (&entry.meta, now());
+        let (stored, now) = (&entry.meta, self.cache.store.now());
         if !head.status.is_success() && head.status != stored.status {
             return;
         }

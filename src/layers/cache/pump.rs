@@ -14,7 +14,6 @@ use super::fill::Fill;
 use super::flight::Lead;
 use super::store::{Store, Ticket};
 use crate::base::body::ResponseBody;
-use crate::base::clock;
 
 /// A body on its way, and where it goes.
 pub struct Pump {
@@ -114,7 +113,7 @@ impl Pump {
                 Some(body)
             }
             None => {
-                self.store.note_shared(&self.key, false, clock::now());
+                self.store.note_shared(&self.key, false, self.store.now().instant);
                 None
             }
         }

@@ -10,7 +10,6 @@ use thiserror::Error;
 use super::entry::Entry;
 use super::key::parts;
 use super::store::Store;
-use crate::base::clock;
 use crate::base::path;
 
 /// What is to be taken out: exactly one of the first four.
@@ -93,7 +92,7 @@ impl TryFrom<Order> for Purge {
 impl Purge {
     /// Takes it out, and tells how many responses that were.
     pub fn carry_out(&self, store: &Store) -> usize {
-        store.purge(|key, entry| self.covers(key, entry), self.soft.then(clock::now))
+        store.purge(|key, entry| self.covers(key, entry), self.soft.then(|| store.now().instant))
     }
 
     fn covers(&self, key: &[u8], entry: &Entry) -> bool {

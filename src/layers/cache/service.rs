@@ -21,7 +21,7 @@ use super::key::Key;
 use super::pass::Pass;
 use super::status::{Forwarded, Told};
 use super::store::Found;
-use super::{Cache, now, refresh};
+use super::{Cache, refresh};
 use crate::base::cache::CacheNote;
 use crate::base::exchange::End;
 use crate::base::reject::{Reason, Reject};
@@ -97,7 +97,7 @@ where
         }
         let vary_by = cache.policy.as_ref().map(|policy| policy.vary_by.as_slice()).unwrap_or_default();
         let key = Key::of(vary_by, &request.head.headers, &request.exchange);
-        let now = now();
+        let now = cache.store.now();
         let (entry, missing) = match cache.store.find(&key, &request.head.headers) {
             Found::Entry(entry) => (Some(entry), Forwarded::Stale),
             Found::Others => (None, Forwarded::VaryMiss),

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::entry::Entry;
 use super::flight::Flights;
+use super::freshness::{Clock, Moment};
 use super::key::Key;
 use super::policy::CachePolicy;
 use super::room::Room;
@@ -54,6 +55,7 @@ pub struct Store {
     pub flights: Arc<Flights>,
     /// Work that no client waits for alone.
     pub tasks: Group,
+    clock: Clock,
 }
 
 /// The responses under one key, the newest last.
@@ -128,6 +130,11 @@ impl std::fmt::Debug for Store {
 impl Store {
     /// An empty store.
     pub fn new(policy: &CachePolicy, recorder: &Recorder) -> Arc<Self> {
+        Self::with_clock(policy, recorder, Box::new(Moment::now))
+    }
+
+    /// The same, with a clock of its own.
+    pub fn with_clock(policy: &CachePolicy, recorder: &Recorder, clock: Clock) -> Arc<Self> {
         let capacity = policy.memory / 100 * STORED;
         // A body of the largest size must fit into a shard many times over.
         let shards = (capacity / (policy.max_object.max(1) * 8)).clamp(1, 16);
@@ -152,7 +159,13 @@ impl Store {
             room: Room::new(policy.memory / 100 * ON_THE_WAY),
             flights: Arc::default(),
             tasks: Group::default(),
+            clock,
         })
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> Moment {
+        (self.clock)()
     }
 
     /// Another number of bytes from now on.

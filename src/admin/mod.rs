@@ -109,6 +109,7 @@ async fn metrics(State(desk): State<Arc<Desk>>) -> impl IntoResponse {
         desk.recorder.gauge(names::CACHE_BYTES, &[]).set(store.bytes() as f64);
         desk.recorder.gauge(names::CACHE_ENTRIES, &[]).set(store.len() as f64);
     }
+    snapshot.limits().iter().for_each(|limit| limit.status().measure(&desk.recorder));
     let mut page = desk.recorder.render();
     let mut samples = String::new();
     upstreams.iter().for_each(|upstream| upstream.render(&mut samples));

@@ -11,6 +11,8 @@ use super::Desk;
 use crate::base::clock;
 use crate::layers::auth::keyset::KeySetStatus;
 use crate::layers::cache::store::CacheStatus;
+use crate::layers::rate_limit::limit::LimitStatus;
+use crate::layers::redis::RedisStatus;
 use crate::runtime::reloads::Verdict;
 use crate::upstream::status::UpstreamStatus;
 
@@ -35,6 +37,11 @@ pub struct Status {
     /// What is kept of responses, where any route keeps some.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheStatus>,
+    /// How much may pass, in name order.
+    pub limits: Vec<LimitStatus>,
+    /// The Redis that limits are counted in, if any are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis: Option<RedisStatus>,
     /// The upstreams, in name order.
     pub upstreams: Vec<UpstreamStatus>,
 }
@@ -63,6 +70,8 @@ pub async fn status(State(desk): State<Arc<Desk>>) -> Json<Status> {
         routes: snapshot.routes().to_vec(),
         keys: snapshot.providers().iter().map(|provider| provider.keys().status()).collect(),
         cache: snapshot.cache().map(|store| store.status()),
+        limits: snapshot.limits().iter().map(|limit| limit.status()).collect(),
+        redis: snapshot.redis().map(|redis| redis.status()),
         upstreams: snapshot.upstreams().iter().map(|upstream| upstream.status()).collect(),
     })
 }

@@ -50,6 +50,10 @@ pub struct Exchange {
     pub route: Option<Arc<str>>,
     /// Who asks, where somebody has vouched for it.
     pub identity: Option<Arc<Identity>>,
+    /// The limit that refused it, or the one of which it left the least.
+    pub limit: Option<Arc<str>>,
+    /// The share that it left of that one.
+    limit_left: f32,
     /// When the response head must be there.
     pub deadline: Option<Instant>,
     /// What the cache did, where there is one.
@@ -68,7 +72,11 @@ pub struct Exchange {
     pub heir: Option<oneshot::Sender<Box<Exchange>>>,
     observers: [Option<Arc<dyn Observer>>; 2],
     seats: [Option<Seat>; 2],
+    kept: Vec<Box<dyn Kept>>,
 }
+
+/// Something that is kept until an exchange is over, for what happens when it is dropped.
+pub trait Kept: Send + Sync + std::fmt::Debug {}
 
 /// What a connection knows of who asks.
 #[derive(Clone, Copy, Debug)]
@@ -164,6 +172,8 @@ impl Exchange {
             user_agent: None,
             route: None,
             identity: None,
+            limit: None,
+            limit_left: 1.0,
             deadline: None,
             cache: None,
             body_in: None,
@@ -174,6 +184,7 @@ impl Exchange {
             heir: None,
             observers: [None, None],
             seats: [None, None],
+            kept: Vec::new(),
         }
     }
 
@@ -181,33 +192,21 @@ impl Exchange {
     /// no place of the client's.
     pub fn detached(&self, now: Instant) -> Self {
         let client = Client::new(self.origin.peer.ip(), Vec::new());
-        Self {
-            origin: self.origin,
-            started: now,
-            ended: now,
-            id: self.id.clone(),
-            client: self.client,
-            method: Method::GET,
-            target: self.target.clone(),
-            survey: self.survey,
-            ambiguous_path: self.ambiguous_path,
-            host: self.host.clone(),
-            // An older client hears of no interim responses.
-            version: Version::HTTP_10,
-            user_agent: self.user_agent.clone(),
-            route: self.route.clone(),
-            identity: self.identity.clone(),
-            deadline: self.deadline.map(|due| now + due.saturating_duration_since(self.started)),
-            cache: None,
-            body_in: None,
-            upstream: UpstreamNotes::default(),
-            answer: Answer::default(),
-            refused_early: None,
-            busy: client.begin(true),
-            heir: None,
-            observers: [None, None],
-            seats: [None, None],
-        }
+        let (mut head, ()) = http::Request::new(()).into_parts();
+        // An older client hears of no interim responses.
+        head.version = Version::HTTP_10;
+        let mut exchange = Self::new(self.origin, client.begin(true), now, &head);
+        exchange.id.clone_from(&self.id);
+        exchange.client = self.client;
+        exchange.target = self.target.clone();
+        exchange.survey = self.survey;
+        exchange.ambiguous_path = self.ambiguous_path;
+        exchange.host.clone_from(&self.host);
+        exchange.user_agent.clone_from(&self.user_agent);
+        exchange.route.clone_from(&self.route);
+        exchange.identity.clone_from(&self.identity);
+        exchange.deadline = self.deadline.map(|due| now + due.saturating_duration_since(self.started));
+        exchange
     }
 
     /// Adds somebody to tell when this is over. There is room for two: the log and the metrics.
@@ -222,6 +221,25 @@ impl Exchange {
         if let Some(free) = self.seats.iter_mut().find(|slot| slot.is_none()) {
             *free = Some(seat);
         }
+    }
+
+    /// Keeps something until this is over.
+    pub fn keep(&mut self, thing: Box<dyn Kept>) {
+        self.kept.push(thing);
+    }
+
+    /// Notes a limit that lets this pass and then has such a share left, if none that it has met has less.
+    pub fn meets_limit(&mut self, name: &Arc<str>, left: f32) {
+        if self.limit.is_none() || left < self.limit_left {
+            self.limit = Some(name.clone());
+            self.limit_left = left;
+        }
+    }
+
+    /// Notes the limit that refuses this.
+    pub fn refused_by_limit(&mut self, name: &Arc<str>) {
+        self.limit = Some(name.clone());
+        self.limit_left = 0.0;
     }
 
     /// Who asks, by the name that a credential vouches for.

@@ -34,6 +34,10 @@ pub enum Reason {
     InsufficientScope,
     /// No keys to verify tokens with.
     KeysUnavailable,
+    /// A rate limit is used up.
+    RateLimited,
+    /// Nobody can tell how much may pass.
+    LimitsUnavailable,
     /// A cap on connections or requests in flight is reached.
     Overloaded,
     /// Too many requests to the upstream have failed.
@@ -69,7 +73,7 @@ pub struct Facts {
 
 impl Reason {
     /// Every reason there is.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::NoRoute,
         Self::MethodNotAllowed,
         Self::BadRequest,
@@ -82,6 +86,8 @@ impl Reason {
         Self::TokenExpired,
         Self::InsufficientScope,
         Self::KeysUnavailable,
+        Self::RateLimited,
+        Self::LimitsUnavailable,
         Self::Overloaded,
         Self::CircuitOpen,
         Self::NoEndpoints,
@@ -111,6 +117,8 @@ impl Reason {
             Self::TokenExpired => (StatusCode::UNAUTHORIZED, "token_expired", "Expired token"),
             Self::InsufficientScope => (StatusCode::FORBIDDEN, "insufficient_scope", "Not allowed"),
             Self::KeysUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "keys_unavailable", "Keys unavailable"),
+            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
+            Self::LimitsUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "limits_unavailable", "Limits unavailable"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
             Self::CircuitOpen => (StatusCode::SERVICE_UNAVAILABLE, "circuit_open", "Circuit open"),
             Self::NoEndpoints => (StatusCode::SERVICE_UNAVAILABLE, "no_endpoints", "No endpoints"),

@@ -5,6 +5,8 @@ mod auth;
 mod balance;
 mod cache;
 mod health;
+mod limit;
+mod redis;
 mod route;
 mod upstream;
 
@@ -15,7 +17,7 @@ use super::file::{AdminSettings, ConfigFile, DnsSettings, LogSettings, ServerSet
 use super::findings::Findings;
 use super::key::KeyPath;
 use super::load::Environment;
-use super::text::{Fault, SecretText, Text, did_you_mean};
+use super::text::{Fault, RedisAddress, SecretText, Text, did_you_mean};
 use super::{AdminConfig, Config, LogConfig, ServerConfig};
 use crate::base::secret::Secret;
 use crate::upstream::policy::DnsPolicy;
@@ -34,13 +36,16 @@ pub(super) fn check(file: &ConfigFile, context: &Context, findings: &mut Finding
     let server = server(&file.server, findings);
     let mut upstreams = upstream::upstreams(file, context, findings);
     let auth = auth::auth(file, context, findings);
-    let routes = route::routes(file, &mut upstreams, findings);
+    let rate_limits = limit::limits(file, findings);
+    let routes = route::routes(file, &mut upstreams, &rate_limits, findings);
     Config {
         admin: admin(&file.admin, &server, context, findings),
         dns: dns(&file.dns, findings),
         log: log(&file.log),
         cache: cache::cache(&file.cache, findings),
         auth,
+        rate_limits,
+        redis: redis::redis(file, context, findings),
         upstreams: upstreams.into_values().collect(),
         routes,
         server,
@@ -52,12 +57,17 @@ impl Context<'_> {
     pub(super) fn secret_files(&self, file: &ConfigFile) -> Vec<PathBuf> {
         let sticky = file.upstreams.values().filter_map(|upstream| balance::secret(&upstream.balance));
         let of_auth = file.auth.values().filter_map(|settings| settings.secret.as_ref());
-        let secrets = file.admin.token.iter().chain(sticky).chain(of_auth);
+        let of_redis = file.redis.iter().flat_map(|redis| redis.password.iter().chain(&redis.sentinel_password));
+        let secrets = file.admin.token.iter().chain(sticky).chain(of_auth).chain(of_redis);
         let path = |text: &Text<SecretText>| match &text.0 {
             SecretText::File(path) => Some(self.folder.join(path)),
             _ => None,
         };
-        secrets.filter_map(path).collect()
+        let url = file.redis.as_ref().and_then(|redis| match &redis.url.0 {
+            RedisAddress::File(path) => Some(self.folder.join(path)),
+            _ => None,
+        });
+        secrets.filter_map(path).chain(url).collect()
     }
 
     /// The secret behind a reference. What goes wrong is told without anything of what is in it.

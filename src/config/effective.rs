@@ -2,6 +2,8 @@
 //! masked. The defaults of the written form come from here as well, so each is written down once.
 
 mod auth;
+mod limit;
+mod redis;
 
 use super::file::{
     AddressSettings, AdminSettings, CircuitSettings, ConfigFile, DnsSettings, LogSettings, RetrySettings,
@@ -32,6 +34,12 @@ impl From<&Config> for ConfigFile {
             log: (&config.log).into(),
             cache: (&config.cache).into(),
             auth: config.auth.iter().map(|policy| (policy.name.clone(), policy.as_ref().into())).collect(),
+            rate_limits: config
+                .rate_limits
+                .iter()
+                .map(|policy| (policy.name.clone(), policy.as_ref().into()))
+                .collect(),
+            redis: config.redis.as_ref().map(|policy| policy.as_ref().into()),
             upstreams: upstreams.map(|policy| (policy.name.clone(), policy.as_ref().into())).collect(),
             routes: config.routes.iter().map(Into::into).collect(),
         }
@@ -169,6 +177,7 @@ impl From<&RouteConfig> for RouteSettings {
             deny_ips: Text::list(&route.deny_ips),
             auth: route.auth.as_ref().map(Into::into),
             cache: route.cache.as_ref().map(Into::into),
+            rate_limit: limit::route(&route.rate_limits),
         }
     }
 }

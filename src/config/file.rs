@@ -6,6 +6,8 @@ mod auth;
 mod balance;
 mod cache;
 mod health;
+mod limit;
+mod redis;
 mod route;
 mod upstream;
 
@@ -23,6 +25,8 @@ pub use self::auth::{
 pub use self::balance::{BalanceSettings, BalanceTable, StickySettings};
 pub use self::cache::{CacheSettings, RouteCacheSettings, RouteCacheTable};
 pub use self::health::{EjectSettings, HealthSettings};
+pub use self::limit::{LimitKeySettings, LimitSettings, LimitUseSettings, LimitUseTable, RouteLimitsSettings};
+pub use self::redis::RedisSettings;
 pub use self::route::RouteSettings;
 pub use self::upstream::{AddressSettings, CircuitSettings, RetrySettings, UpstreamSettings, WeightedSettings};
 use super::text::{AdminListen, NameServer, SecretText, SocketPath, Text};
@@ -49,6 +53,13 @@ pub struct ConfigFile {
     #[schemars(extend("propertyNames" = { "format": "label" }))]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub auth: BTreeMap<String, AuthSettings>,
+    /// How much may pass: tables by name, which routes refer to.
+    #[schemars(extend("propertyNames" = { "format": "label" }))]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rate_limits: BTreeMap<String, LimitSettings>,
+    /// The Redis or Valkey that several gateways share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis: Option<RedisSettings>,
     /// Where requests go: tables by name, which routes refer to.
     #[schemars(extend("propertyNames" = { "format": "upstream-name" }))]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

@@ -26,6 +26,8 @@ use ipnet::IpNet;
 use crate::base::secret::Secret;
 use crate::layers::auth::policy::{AuthPolicy, RouteAuth};
 use crate::layers::cache::policy::{CachePolicy, RouteCachePolicy};
+use crate::layers::rate_limit::policy::{LimitPolicy, LimitUse};
+use crate::layers::redis::policy::RedisPolicy;
 use crate::upstream::policy::{DnsPolicy, UpstreamPolicy};
 
 /// A whole configuration that has no problem left.
@@ -43,6 +45,10 @@ pub struct Config {
     pub cache: CachePolicy,
     /// `[auth.*]`, in name order.
     pub auth: Vec<Arc<AuthPolicy>>,
+    /// `[rate_limits.*]`, in name order.
+    pub rate_limits: Vec<Arc<LimitPolicy>>,
+    /// `[redis]`
+    pub redis: Option<Arc<RedisPolicy>>,
     /// `[upstreams.*]` and the inline ones of the routes, in name order, each name once.
     pub upstreams: Vec<Arc<UpstreamPolicy>>,
     /// `[[routes]]`, in the order in which they were written.
@@ -209,6 +215,8 @@ pub struct RouteConfig {
     pub auth: Option<RouteAuth>,
     /// What it keeps; `None` means nothing.
     pub cache: Option<RouteCachePolicy>,
+    /// How much may pass; empty means everything.
+    pub rate_limits: Vec<LimitUse>,
 }
 
 impl RouteConfig {

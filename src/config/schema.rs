@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn nothing_is_null_and_the_secrets_are_known() {
         assert!(!to_json().contains("null"));
-        assert_eq!(secret_keys(), ["token", "secret", "secret"]);
+        assert_eq!(secret_keys(), ["token", "secret", "password", "sentinel_password", "secret"]);
     }
 
     #[test]

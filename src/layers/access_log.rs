@@ -120,6 +120,7 @@ fn write_answer(line: &mut Vec<u8>, exchange: &Exchange, took: Duration) {
         field(line, "auth", Some(identity.auth.as_bytes()));
         field(line, "subject", identity.subject.as_ref().map(|subject| subject.as_bytes()));
     }
+    field(line, "limit", exchange.limit.as_ref().map(|limit| limit.as_bytes()));
     if let Some(agent) = &exchange.user_agent {
         field(line, "user_agent", Some(agent.as_bytes()));
     }

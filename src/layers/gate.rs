@@ -43,12 +43,20 @@ pub enum Verdict<P> {
     Pass(P),
     /// It does not.
     Refuse(Reject),
-    /// Nobody can tell before this is over.
+    /// Nobody can tell before this is over; then the gate is asked again.
     Wait(Waiting),
+    /// This finds out, and what it comes to is the last word.
+    Later(Deciding<P>),
 }
 
 /// Something that a request waits for.
 pub type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Something that a request waits for, and that decides about it.
+pub type Deciding<P> = Pin<Box<dyn Future<Output = Decision<P>> + Send>>;
+
+/// What was decided, to be told to the request.
+pub type Decision<P> = Box<dyn FnOnce(&mut Request) -> Result<P, Reject> + Send>;
 
 /// Puts a gate around a service. A route that does not use the policy has `None`, which costs a comparison.
 #[derive(Debug)]
@@ -93,21 +101,41 @@ where
             Some(gate) => match gate.look(&mut request) {
                 Verdict::Pass(pass) => Some((gate.clone(), pass)),
                 Verdict::Refuse(reject) => return GateFuture { state: stopped(reject, request) },
-                Verdict::Wait(until) => {
-                    // Services here are always ready, so a clone is as good as the one that was asked.
-                    let (gate, inner) = (gate.clone(), self.inner.clone());
-                    let parked = Some(Box::new(Parked { until, gate, inner, request }));
-                    return GateFuture { state: State::Waiting { parked } };
-                }
+                Verdict::Wait(until) => return self.park(Until::Over(until), gate, request),
+                Verdict::Later(until) => return self.park(Until::Decided(until), gate, request),
             },
         };
         GateFuture { state: State::Running { inner: self.inner.call(request), after } }
     }
 }
 
+impl<G: Gate, S: Service<Request> + Clone> Gated<G, S> {
+    fn park(&self, until: Until<G::Pass>, gate: &Arc<G>, request: Request) -> GateFuture<G, S> {
+        // Services here are always ready, so a clone is as good as the one that was asked.
+        let (gate, inner) = (gate.clone(), self.inner.clone());
+        GateFuture { state: State::Waiting { parked: Some(Box::new(Parked { until, gate, inner, request })) } }
+    }
+}
+
+/// What a request waits for.
+enum Until<P> {
+    Over(Waiting),
+    Decided(Deciding<P>),
+}
+
+impl<P> Until<P> {
+    /// The decision; none where the gate has to be asked again.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Decision<P>>> {
+        match self {
+            Self::Over(waiting) => waiting.as_mut().poll(cx).map(|()| None),
+            Self::Decided(deciding) => deciding.as_mut().poll(cx).map(Some),
+        }
+    }
+}
+
 /// A request that waits, and what goes on with it.
-struct Parked<G, S> {
-    until: Waiting,
+struct Parked<G: Gate, S> {
+    until: Until<G::Pass>,
     gate: Arc<G>,
     inner: S,
     request: Request,
@@ -118,9 +146,13 @@ fn stopped<G: Gate, S: Service<Request>>(reject: Reject, request: Request) -> St
 }
 
 impl<G: Gate, S: Service<Request>> Parked<G, S> {
-    /// Asks the gate again, now that it can tell.
-    fn go_on(mut self) -> State<G, S> {
-        match self.gate.check(&mut self.request) {
+    /// Does what was decided, or asks the gate again, now that it can tell.
+    fn go_on(mut self, decision: Option<Decision<G::Pass>>) -> State<G, S> {
+        let decided = match decision {
+            Some(decision) => decision(&mut self.request),
+            None => self.gate.check(&mut self.request),
+        };
+        match decided {
             Ok(pass) => {
                 let Self { gate, mut inner, request, .. } = self;
                 State::Running { inner: inner.call(request), after: Some((gate, pass)) }
@@ -172,11 +204,10 @@ where
                     };
                 }
                 Projected::Waiting { parked } => {
-                    if let Some(parked) = parked.as_mut() {
-                        ready!(parked.until.as_mut().poll(cx));
-                    }
+                    let Some(waiting) = parked.as_mut() else { return Poll::Pending };
+                    let decision = ready!(waiting.until.poll(cx));
                     match parked.take() {
-                        Some(parked) => (*parked).go_on(),
+                        Some(parked) => (*parked).go_on(decision),
                         None => return Poll::Pending,
                     }
                 }

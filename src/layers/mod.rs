@@ -12,6 +12,8 @@ pub mod in_flight;
 pub mod ip_access;
 pub mod metrics;
 pub mod path_guard;
+pub mod rate_limit;
+pub mod redis;
 pub mod request_id;
 
 use std::sync::Arc;
@@ -30,6 +32,7 @@ use in_flight::InFlight;
 use ip_access::IpAccess;
 use metrics::Metrics;
 use path_guard::PathGuard;
+use rate_limit::RateLimit;
 use request_id::RequestId;
 
 /// What one route asks of its layers; `None` where it does not use one.
@@ -45,12 +48,16 @@ pub struct Policies {
     pub ip_access: Option<Arc<IpAccess>>,
     /// The paths that are refused.
     pub path_guard: Option<Arc<PathGuard>>,
+    /// How much may pass before it is known who asks.
+    pub early_limits: Option<Arc<RateLimit>>,
     /// The requests at a time.
     pub in_flight: Option<Arc<InFlight>>,
     /// The budget of time.
     pub deadline: Option<Arc<Deadline>>,
     /// Who may pass.
     pub auth: Option<Arc<Auth>>,
+    /// How much may pass by who asks.
+    pub late_limits: Option<Arc<RateLimit>>,
     /// The budget of bytes.
     pub body_limit: Option<Arc<BodyLimit>>,
     /// What has been answered before.
@@ -66,7 +73,13 @@ pub type Stack<S> = Gated<
             Metrics,
             Gated<
                 IpAccess,
-                Gated<PathGuard, Gated<InFlight, Gated<Deadline, Gated<Auth, Gated<BodyLimit, Cached<S>>>>>>,
+                Gated<
+                    PathGuard,
+                    Gated<
+                        RateLimit,
+                        Gated<InFlight, Gated<Deadline, Gated<Auth, Gated<RateLimit, Gated<BodyLimit, Cached<S>>>>>>,
+                    >,
+                >,
             >,
         >,
     >,
@@ -84,10 +97,12 @@ where
         .layer(GateLayer(Some(policies.metrics.clone()))) // likewise; behind the log only because the log needs no metrics
         .layer(GateLayer(policies.ip_access.clone())) // before all that costs, and tells nothing else to who may not come in
         .layer(GateLayer(policies.path_guard.clone())) // before anything that decides by the path
+        .layer(GateLayer(policies.early_limits.clone())) // before all that costs: tokens are verified only at this rate
         .layer(GateLayer(policies.in_flight.clone())) // before all that costs or waits; a path refused above takes no room
         .layer(GateLayer(policies.deadline.clone())) // one budget for everything that waits below
         // A CORS preflight has no credentials: what answers it belongs above this line.
         .layer(GateLayer(policies.auth.clone())) // behind limits by address: signatures cost; before what asks who it is
+        .layer(GateLayer(policies.late_limits.clone())) // behind auth, which says who asks
         .layer(GateLayer(policies.body_limit.clone())) // before anything that reads or forwards a body
         .layer(CacheLayer(policies.cache.clone())) // last: a stored answer passes by everything above, and saves all below
         .service(inner)

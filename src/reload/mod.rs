@@ -187,7 +187,7 @@ impl Reloader {
 }
 
 fn log_change(change: &Change, trigger: Trigger) {
-    let Change { routes, upstreams, auth, settings, needs_restart } = change;
+    let Change { routes, upstreams, auth, rate_limits, settings, needs_restart } = change;
     if change.is_empty() {
         tracing::info!(?trigger, "reloaded: nothing has changed");
         return;
@@ -203,6 +203,9 @@ fn log_change(change: &Change, trigger: Trigger) {
         auth_added = ?auth.added,
         auth_removed = ?auth.removed,
         auth_changed = ?auth.changed,
+        limits_added = ?rate_limits.added,
+        limits_removed = ?rate_limits.removed,
+        limits_changed = ?rate_limits.changed,
         ?settings,
         "reloaded"
     );

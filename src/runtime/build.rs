@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 
+use super::limits::Limits;
 use super::mount::{Answerer, Mount, Route};
 use super::parts::Parts;
 use super::snapshot::Snapshot;
@@ -83,6 +84,9 @@ impl Built {
         if let Some(store) = &self.snapshot.cache {
             store.resize(&self.cache);
         }
+        for limit in self.snapshot.limits() {
+            limit.memory.set_max_keys(limit.policy.max_keys);
+        }
         self.snapshot
     }
 }
@@ -112,6 +116,7 @@ fn snapshot(
     tools: &Tools,
 ) -> Snapshot {
     let vouching = vouching(config, tools);
+    let limits = Limits::start(config, tools);
     let caching = caching(config, tools);
     let mut ranks: HashMap<&PathMatch, usize> = HashMap::new();
     let routes: Vec<Option<Arc<Route>>> = config
@@ -121,7 +126,7 @@ fn snapshot(
             let next = ranks.len();
             let rank = *ranks.entry(&route.path).or_insert(next);
             let upstream = upstreams.get(route.upstream.as_str())?;
-            Some(Arc::new(build_route(route, rank, upstream, (&vouching, caching.as_ref()), tools)))
+            Some(Arc::new(build_route(route, rank, upstream, (&vouching, &limits, caching.as_ref()), tools)))
         })
         .collect();
     let in_order: Vec<Entered<'_>> = entries(&config.routes)
@@ -149,6 +154,8 @@ fn snapshot(
         unmatched: Mount::new(Vec::new(), unmatched.clone()),
         upstreams: list,
         providers: vouching.providers.into_values().collect(),
+        limits: limits.all,
+        redis: limits.redis,
         routes: config.routes.iter().map(|route| route.name.as_str().into()).collect(),
         cache: caching.map(|caching| caching.store),
     }
@@ -220,10 +227,11 @@ fn build_route(
     config: &RouteConfig,
     rank: usize,
     upstream: &Arc<Bound>,
-    (vouching, caching): (&Vouching, Option<&Caching>),
+    (vouching, limits, caching): (&Vouching, &Limits, Option<&Caching>),
     tools: &Tools,
 ) -> Route {
     let name: Arc<str> = config.name.as_str().into();
+    let [early_limits, late_limits] = limits.of_route(config, &name);
     let prefix = match &config.path {
         PathMatch::Prefix(prefix) if config.strip_prefix => Some(prefix.clone()),
         _ => None,
@@ -232,9 +240,11 @@ fn build_route(
     let policies = Policies {
         ip_access: IpAccess::new(&config.allow_ips, &config.deny_ips).map(Arc::new),
         path_guard: (config.encoded_slashes == EncodedSlashes::Reject).then(|| Arc::new(PathGuard)),
+        early_limits,
         in_flight: (config.max_in_flight > 0).then(|| Arc::new(in_flight(config, &tools.parts))),
         deadline: (!config.timeout.is_zero()).then(|| Arc::new(Deadline(config.timeout))),
         auth: auth(config, &name, vouching, tools),
+        late_limits,
         body_limit: (config.max_body > 0).then(|| Arc::new(BodyLimit(config.max_body))),
         cache: caching.map(|caching| caching.route(config, tools)),
         ..common_policies(&name, tools)
@@ -271,9 +281,11 @@ fn common_policies(name: &Arc<str>, tools: &Tools) -> Policies {
         metrics: Arc::new(Metrics(Arc::new(RouteMetrics::new(name, &tools.recorder)))),
         ip_access: None,
         path_guard: None,
+        early_limits: None,
         in_flight: None,
         deadline: None,
         auth: None,
+        late_limits: None,
         body_limit: None,
         cache: None,
     }

@@ -3,6 +3,7 @@
 
 pub mod build;
 pub mod change;
+mod limits;
 pub mod mount;
 pub mod outgoing;
 pub mod parts;

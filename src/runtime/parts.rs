@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use crate::base::seat::Seats;
 use crate::layers::auth::keyset::KeySets;
 use crate::layers::cache::store::Store;
+use crate::layers::rate_limit::memory::Memories;
+use crate::layers::redis::Connections;
 use crate::upstream::Upstream;
 
 /// Everything that may live on, by kind.
@@ -27,6 +29,10 @@ pub struct Parts {
     pub key_sets: Arc<KeySets>,
     /// What has been kept of responses: one for all routes.
     pub cache: Living<Store>,
+    /// What limits remember, by name: what was used up stays used up, whatever else has changed about the limit.
+    pub memories: Memories,
+    /// The Redis that is spoken to, while the settings for it stay the same.
+    pub redis: Connections,
 }
 
 /// Things of one kind that are alive, by name.

@@ -9,6 +9,8 @@ use axum::Router;
 use super::mount::Mount;
 use crate::layers::auth::provider::Provider;
 use crate::layers::cache::store::Store;
+use crate::layers::rate_limit::limit::Limit;
+use crate::layers::redis::Redis;
 use crate::upstream::Upstream;
 
 /// A configuration, running.
@@ -24,6 +26,8 @@ pub struct Snapshot {
     pub(super) unmatched: Mount,
     pub(super) upstreams: Vec<Arc<Upstream>>,
     pub(super) providers: Vec<Arc<Provider>>,
+    pub(super) limits: Vec<Arc<Limit>>,
+    pub(super) redis: Option<Arc<Redis>>,
     pub(super) routes: Vec<Arc<str>>,
     pub(super) cache: Option<Arc<Store>>,
 }
@@ -56,6 +60,16 @@ impl Snapshot {
     /// What is kept of responses, where any route keeps some.
     pub fn cache(&self) -> Option<&Arc<Store>> {
         self.cache.as_ref()
+    }
+
+    /// How much may pass, in name order.
+    pub fn limits(&self) -> &[Arc<Limit>] {
+        &self.limits
+    }
+
+    /// The Redis that something of it needs.
+    pub fn redis(&self) -> Option<&Arc<Redis>> {
+        self.redis.as_ref()
     }
 
     /// The names of the routes, in the order in which they were written.

@@ -169,9 +169,11 @@ mod tests {
             metrics: Arc::new(Metrics(Arc::new(RouteMetrics::new(&"r".into(), &recorder)))),
             ip_access: None,
             path_guard: None,
+            early_limits: None,
             in_flight: None,
             deadline: None,
             auth: None,
+            late_limits: None,
             body_limit: None,
             cache: None,
         };

@@ -81,6 +81,20 @@ families! {
         "Keys under which the cache holds responses.";
     CACHE_EVICTIONS: Counter "tollgate_cache_evictions_total" []
         "Keys that the cache let go of to make room.";
+    RATE_LIMIT_DECISIONS: Counter "tollgate_rate_limit_decisions_total" ["limit", "decision", "mode"]
+        "Requests that a limit has counted (allowed) or refused; with mode observe these went on.";
+    RATE_LIMIT_KEYS: Gauge "tollgate_rate_limit_keys" ["limit"]
+        "Keys that a limit remembers here.";
+    RATE_LIMIT_STORE_ERRORS: Counter "tollgate_rate_limit_store_errors_total" ["limit"]
+        "Decisions of a limit that were made without Redis, because it gave no answer.";
+    RATE_LIMIT_EVICTIONS: Counter "tollgate_rate_limit_evictions_total" ["limit"]
+        "Keys that a limit forgot to make room for others; only such that had nothing used up.";
+    RATE_LIMIT_OVERFLOWS: Counter "tollgate_rate_limit_overflows_total" ["limit"]
+        "Decisions by the bucket that new keys share for which max_keys leaves no room.";
+    REDIS_UP: Gauge "tollgate_redis_up" []
+        "Whether Redis answers: 1, or 0 from a failure until it has answered again.";
+    REDIS_REPLICAS: Gauge "tollgate_redis_replicas" []
+        "Gateways that share Redis and its prefix, this one among them, as they were seen last.";
     ACCESS_LOG_DROPPED: Counter "tollgate_access_log_dropped_total" []
         "Access log lines lost because their target did not keep up.";
     CONFIG_RELOADS: Counter "tollgate_config_reloads_total" ["result"]

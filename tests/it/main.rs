@@ -35,6 +35,8 @@ mod outages;
 mod overload;
 mod pages;
 mod paths;
+mod rate_limits;
+mod redis;
 mod reload;
 mod replacing;
 mod resting;

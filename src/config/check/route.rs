@@ -13,10 +13,16 @@ use crate::config::findings::Findings;
 use crate::config::key::KeyPath;
 use crate::config::text::{Fault, Target, Text, did_you_mean};
 use crate::config::{EncodedSlashes, PathMatch, RouteConfig, order};
+use crate::layers::rate_limit::policy::LimitPolicy;
 use crate::upstream::policy::UpstreamPolicy;
 
 /// Checks the routes and adds the inline upstreams; a route that cannot be used is left out.
-pub(super) fn routes(file: &ConfigFile, upstreams: &mut Upstreams, findings: &mut Findings) -> Vec<RouteConfig> {
+pub(super) fn routes(
+    file: &ConfigFile,
+    upstreams: &mut Upstreams,
+    limits: &[Arc<LimitPolicy>],
+    findings: &mut Findings,
+) -> Vec<RouteConfig> {
     let mut names = names::Names::of(&file.routes, findings);
     let mut checked: Vec<(usize, RouteConfig)> = Vec::new();
     for (at, settings) in file.routes.iter().enumerate() {
@@ -32,6 +38,9 @@ pub(super) fn routes(file: &ConfigFile, upstreams: &mut Upstreams, findings: &mu
             route.auth =
                 settings.auth.as_ref().map(|auth| super::auth::route(auth, &place.key("auth"), file, findings));
             route.cache = super::cache::route(settings, &place.key("cache"), findings);
+            if let Some(written) = &settings.rate_limit {
+                route.rate_limits = super::limit::route(written, &place.key("rate_limit"), file, limits, findings);
+            }
             checked.push((at, route));
         }
     }
@@ -69,6 +78,7 @@ fn route(settings: &RouteSettings, name: String, path: PathMatch, upstream: Stri
         deny_ips: distinct(&settings.deny_ips),
         auth: None,
         cache: None,
+        rate_limits: Vec::new(),
     }
 }
 
@@ -172,7 +182,7 @@ fn headers(settings: &RouteSettings, place: &KeyPath, findings: &mut Findings) -
 }
 
 /// The values without repetitions, in order.
-fn distinct<T: Clone + PartialEq>(list: &[Text<T>]) -> Vec<T> {
+pub(super) fn distinct<T: Clone + PartialEq>(list: &[Text<T>]) -> Vec<T> {
     let mut kept: Vec<T> = Vec::with_capacity(list.len());
     for Text(value) in list {
         if !kept.contains(value) {

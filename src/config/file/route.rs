@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::RouteAuthSettings;
 use super::cache::RouteCacheSettings;
+use super::limit::RouteLimitsSettings;
 use crate::base::units::Size;
 use crate::config::text::{ExactPath, Label, Prefix, Rewrite, Target, Text};
 use crate::config::{EncodedSlashes, HostMatch, RouteConfig};
@@ -76,6 +77,10 @@ pub struct RouteSettings {
     /// stale_while_revalidate, stale_if_error and vary_by. Default: false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<RouteCacheSettings>,
+    /// How much may pass: the name of a [rate_limits.*], a table of use (the name) and cost, or a list of them.
+    /// Default: everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RouteLimitsSettings>,
 }
 
 impl Default for RouteSettings {
@@ -99,6 +104,7 @@ impl Default for RouteSettings {
             deny_ips: Vec::new(),
             auth: None,
             cache: None,
+            rate_limit: None,
         }
     }
 }

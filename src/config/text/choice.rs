@@ -8,6 +8,7 @@ use crate::config::{EncodedSlashes, LogFormat, LogLevel};
 use crate::layers::auth::algorithm::Algorithm;
 use crate::layers::auth::policy::Mode;
 use crate::layers::cache::policy::Part;
+use crate::layers::rate_limit::policy as limit;
 use crate::upstream::policy::{Family, HashKey};
 
 /// The ways to balance that need nothing but their name.
@@ -79,6 +80,28 @@ choices! {
     Mode as "mode" {
         "enforce" => Self::Enforce,
         "observe" => Self::Observe,
+    }
+    limit::Mode as "limit-mode" {
+        "enforce" => Self::Enforce,
+        "observe" => Self::Observe,
+    }
+    limit::Store as "limit-store" {
+        "local" => Self::Local,
+        "redis" => Self::Redis,
+    }
+    limit::OnStoreError as "on-store-error" {
+        "local" => Self::Local,
+        "allow" => Self::Allow,
+        "deny" => Self::Deny,
+    }
+    limit::Style as "limit-headers" {
+        "draft" => Self::Draft,
+        "legacy" => Self::Legacy,
+        "off" => Self::Off,
+    }
+    limit::Scope as "limit-scope" {
+        "limit" => Self::Limit,
+        "route" => Self::Route,
     }
     Algorithm as "algorithm" {
         "RS256" => Self::Rs256,

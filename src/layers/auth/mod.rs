@@ -127,7 +127,7 @@ impl Gate for Auth {
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
         match self.decide(request, false) {
             Verdict::Refuse(reject) => Err(reject),
-            Verdict::Pass(()) | Verdict::Wait(_) => Ok(()),
+            Verdict::Pass(()) | Verdict::Wait(_) | Verdict::Later(_) => Ok(()),
         }
     }
 

@@ -161,7 +161,7 @@ impl Provider {
             scopes: claims::scopes(&claims),
             fields: headers::fields(&self.policy.claims_to_headers, &claims),
             over: claims::over(&claims, &self.policy.rules.claims),
-            identity: Arc::new(Identity { auth: self.name.clone(), subject, claims }),
+            identity: Arc::new(Identity { auth: self.name.clone(), subject, plan: None, claims }),
         });
         self.not_revoked(&verified)?;
         self.verified.put(worker, token, current.generation, verified.clone());

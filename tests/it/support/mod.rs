@@ -11,6 +11,7 @@ pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod process;
 pub(crate) mod raw;
+pub(crate) mod redis;
 pub(crate) mod scrape;
 pub(crate) mod steady;
 pub(crate) mod storm;

@@ -18,6 +18,9 @@ use crate::layers::cache::purge::{Order, Purge};
 pub struct Purged {
     /// Responses that are gone, or stale now.
     pub purged: usize,
+    /// Whether all other gateways that share the cache have been told; absent where none do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub told: Option<bool>,
 }
 
 /// `POST /api/v1/cache/purge {"url"|"prefix"|"tag": "…"|"all": true, "soft": true|false}`
@@ -28,10 +31,14 @@ pub async fn purge(
 ) -> Result<Json<Purged>, Problem> {
     let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, "bad_order", detail);
     let Json(order) = order.map_err(|rejection| bad(rejection.body_text()))?;
-    let purge = Purge::try_from(order).map_err(|error| bad(error.to_string()))?;
+    let purge = Purge::try_from(order.clone()).map_err(|error| bad(error.to_string()))?;
     let store = desk.live.now().cache().cloned();
     let Some(store) = store else {
         return Err(Problem::new(StatusCode::NOT_FOUND, "no_cache", "no route has a cache".to_owned()));
     };
-    Ok(Json(Purged { purged: purge.carry_out(&store) }))
+    let told = match store.tier() {
+        Some(tier) => Some(tier.purge(&order).await.is_ok()),
+        None => None,
+    };
+    Ok(Json(Purged { purged: purge.carry_out(&store), told }))
 }

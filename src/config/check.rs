@@ -42,7 +42,7 @@ pub(super) fn check(file: &ConfigFile, context: &Context, findings: &mut Finding
         admin: admin(&file.admin, &server, context, findings),
         dns: dns(&file.dns, findings),
         log: log(&file.log),
-        cache: cache::cache(&file.cache, findings),
+        cache: cache::cache(file, findings),
         auth,
         rate_limits,
         redis: redis::redis(file, context, findings),

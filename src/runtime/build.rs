@@ -19,7 +19,7 @@ use crate::layers::auth::policy::Method;
 use crate::layers::auth::provider::{self, Provider};
 use crate::layers::body_limit::BodyLimit;
 use crate::layers::cache::Cache;
-use crate::layers::cache::policy::CachePolicy;
+use crate::layers::cache::policy::{CachePolicy, Sharing};
 use crate::layers::cache::store::Store;
 use crate::layers::deadline::Deadline;
 use crate::layers::in_flight::InFlight;
@@ -83,6 +83,7 @@ impl Built {
         }
         if let Some(store) = &self.snapshot.cache {
             store.resize(&self.cache);
+            store.share_through(self.snapshot.redis.as_ref().filter(|_| self.cache.store == Sharing::Redis));
         }
         for limit in self.snapshot.limits() {
             limit.memory.set_max_keys(limit.policy.max_keys);

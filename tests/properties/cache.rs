@@ -119,7 +119,7 @@ impl World {
     /// The backend's answer to a request.
     fn answer(&mut self, request: &Request) -> (StatusCode, HeaderMap, Bytes) {
         let fields = &request.head.headers;
-        let path = PATHS.iter().position(|path| *path == request.head.uri.to_string()).unwrap();
+        let path = PATHS.iter().position(|path| request.head.uri == **path).unwrap();
         let mut headers = HeaderMap::new();
         if request.head.method == Method::POST {
             let fails = fields.contains_key("x-fails");
@@ -189,7 +189,7 @@ fn stack(world: &Arc<Mutex<World>>, policy: RouteCachePolicy) -> Stack {
         Moment { instant: begin + Duration::from_secs(now), unix: 1_795_000_000 + now }
     };
     let recorder = tollgate::telemetry::recorder::Recorder::default();
-    let sizes = CachePolicy { memory: 1 << 20, max_object: 1 << 12 };
+    let sizes = CachePolicy { memory: 1 << 20, max_object: 1 << 12, ..CachePolicy::default() };
     let store = Store::with_clock(&sizes, &recorder, Box::new(clock));
     let cache = Cache::new("r", Some(policy), sizes.max_object, store, &recorder);
     CacheLayer(Some(Arc::new(cache))).layer(BoxCloneSyncService::new(inner))

@@ -66,6 +66,9 @@ impl Purge {
                 Ok((status, answer)) if status.is_success() => {
                     let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
                     let word = if self.soft { "stale now" } else { "purged" };
+                    if answer.get("told") == Some(&Value::Bool(false)) {
+                        io::complain("warning: Redis gives no answer: other gateways have not been told\n");
+                    }
                     io::print(&format!("{} {word}\n", answer.get("purged").and_then(Value::as_u64).unwrap_or_default()))
                 }
                 Ok((status, answer)) => {

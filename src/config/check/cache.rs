@@ -1,20 +1,26 @@
 //! `[cache]`, and `cache` of a route.
 
-use crate::config::file::{CacheSettings, RouteCacheSettings, RouteSettings};
+use crate::config::file::{ConfigFile, RouteCacheSettings, RouteSettings};
 use crate::config::findings::Findings;
 use crate::config::key::KeyPath;
 use crate::config::text::{Fault, Syntax, Text};
-use crate::layers::cache::policy::{CachePolicy, Part, RouteCachePolicy};
+use crate::layers::cache::policy::{CachePolicy, Part, RouteCachePolicy, Sharing};
 
 /// Checks the memory that all routes share.
-pub(super) fn cache(settings: &CacheSettings, findings: &mut Findings) -> CachePolicy {
-    let policy = CachePolicy { memory: settings.memory.0.0, max_object: settings.max_object.0.0 };
+pub(super) fn cache(file: &ConfigFile, findings: &mut Findings) -> CachePolicy {
+    let settings = &file.cache;
+    let policy =
+        CachePolicy { memory: settings.memory.0.0, max_object: settings.max_object.0.0, store: settings.store.0 };
     let (memory, object) = (KeyPath::dotted("cache.memory"), KeyPath::dotted("cache.max_object"));
     let share = policy.memory / CachePolicy::LARGEST_SHARE;
     if policy.max_object > share && !findings.is_broken(&memory) && !findings.is_broken(&object) {
         let fault = Fault::new("one body may be more than an eighth of all memory");
         let most = crate::base::units::Size(share);
         findings.clash(&object, fault.hint(format!("at most {most}, or give it more memory")), &memory, "all memory");
+    }
+    if policy.store == Sharing::Redis && file.redis.is_none() && !findings.is_broken(&KeyPath::dotted("redis")) {
+        let fault = Fault::new("there is no Redis to share through").hint("add `[redis]` with its `url`");
+        findings.value(&KeyPath::dotted("cache.store"), fault);
     }
     policy
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::units::Size;
 use crate::config::text::Text;
-use crate::layers::cache::policy::{CachePolicy, Part, RouteCachePolicy};
+use crate::layers::cache::policy::{CachePolicy, Part, RouteCachePolicy, Sharing};
 
 /// What responses are kept in, for all routes that have a cache.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -19,6 +19,9 @@ pub struct CacheSettings {
     /// Largest body that is kept, at most an eighth of memory. Larger ones stream through.
     #[schemars(extend("x-minimum" = "1KiB"))]
     pub max_object: Text<Size>,
+    /// Who shares what is kept: "memory" is this gateway alone; "redis" are all that have the same [redis] and prefix, each
+    /// with a memory of its own before it.
+    pub store: Text<Sharing>,
 }
 
 /// Whether and how a route keeps responses.
@@ -64,7 +67,7 @@ impl Default for CacheSettings {
 
 impl From<&CachePolicy> for CacheSettings {
     fn from(policy: &CachePolicy) -> Self {
-        Self { memory: Text(Size(policy.memory)), max_object: Text(Size(policy.max_object)) }
+        Self { memory: Text(Size(policy.memory)), max_object: Text(Size(policy.max_object)), store: Text(policy.store) }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::base::cookies;
 use crate::config::{EncodedSlashes, LogFormat, LogLevel};
 use crate::layers::auth::algorithm::Algorithm;
 use crate::layers::auth::policy::Mode;
-use crate::layers::cache::policy::Part;
+use crate::layers::cache::policy::{Part, Sharing};
 use crate::layers::rate_limit::policy as limit;
 use crate::upstream::policy::{Family, HashKey};
 
@@ -84,6 +84,10 @@ choices! {
     limit::Mode as "limit-mode" {
         "enforce" => Self::Enforce,
         "observe" => Self::Observe,
+    }
+    Sharing as "cache-store" {
+        "memory" => Self::Memory,
+        "redis" => Self::Redis,
     }
     limit::Store as "limit-store" {
         "local" => Self::Local,

@@ -56,8 +56,15 @@ impl<S> Fetch<S> {
             let again = Request { head: spare.clone(), body: RequestBody::EMPTY, exchange: response.exchange };
             return Arrived::Again(lead, Box::new(again));
         }
-        self.cache.note(&mut response.exchange, CacheNote::Miss);
+        self.note(&mut response.exchange, CacheNote::Miss);
         Arrived::Done(Ok(self.keep(gone, lead, now, response).await))
+    }
+
+    /// Notes what became of it, where a client has asked.
+    pub(super) fn note(&self, exchange: &mut Exchange, note: CacheNote) {
+        if !self.background {
+            self.cache.note(exchange, note);
+        }
     }
 
     fn fail(&self, gone: &Gone, lead: Option<Lead>, now: Moment, mut refused: Refused) -> Outcome {
@@ -69,7 +76,7 @@ impl<S> Fetch<S> {
         // Others may have more time than this one had.
         let handed_over = reason == Reason::DeadlineExceeded;
         lead.into_iter().filter(|_| !handed_over).for_each(Lead::dissolve);
-        self.cache.note(&mut refused.exchange, CacheNote::Miss);
+        self.note(&mut refused.exchange, CacheNote::Miss);
         Err(refused)
     }
 
@@ -96,7 +103,7 @@ impl<S> Fetch<S> {
         mut exchange: Box<Exchange>,
     ) -> Response {
         exchange.answer.end = End::ClientGone;
-        self.cache.note(&mut exchange, note);
+        self.note(&mut exchange, note);
         let head = entry.meta.head(now.instant, told);
         answer(head, Content::Whole(entry.body.clone()), (&self.ask, client), now, exchange)
     }
@@ -110,7 +117,8 @@ impl<S> Fetch<S> {
         let mut head = match &meta {
             Some(meta) => {
                 let fresh = Entry { meta: meta.clone(), body: entry.body.clone() };
-                store.put(key, gone.ticket, fresh, Some(entry));
+                store.put(key, gone.ticket, fresh.clone(), Some(entry));
+                store.hand_on(response.exchange.origin.worker, &self.key, self.mark, &fresh);
                 meta.head(now.instant, Told { stored: true, ttl: Some(meta.ttl(now.instant)), ..told })
             }
             None => {
@@ -127,7 +135,7 @@ impl<S> Fetch<S> {
             head.headers.append(SET_COOKIE, cookie.clone());
         }
         let mut exchange = response.exchange;
-        self.cache.note(&mut exchange, CacheNote::Revalidated);
+        self.note(&mut exchange, CacheNote::Revalidated);
         answer(head, Content::Whole(entry.body.clone()), (&self.ask, &gone.client), now, exchange)
     }
 
@@ -158,7 +166,8 @@ impl<S> Fetch<S> {
         Told { stored: true, ttl, ..Told::forwarded(self.why) }.write(&mut head.headers);
         let pump = Pump {
             store: self.cache.store.clone(),
-            key: self.key.bytes().into(),
+            key: self.key.clone(),
+            mark: (self.mark, exchange.origin.worker),
             ticket: gone.ticket,
             meta: meta.clone(),
             instead: self.entry.clone(),
@@ -202,7 +211,12 @@ impl<S> Fetch<S> {
 }
 
 /// Lets others share a response, where they may: not one that each has to ask for.
-fn land(lead: Option<Lead>, meta: Option<&Arc<Meta>>, body: impl FnOnce() -> LandedBody, now: Moment) -> Option<Lead> {
+pub(super) fn land(
+    lead: Option<Lead>,
+    meta: Option<&Arc<Meta>>,
+    body: impl FnOnce() -> LandedBody,
+    now: Moment,
+) -> Option<Lead> {
     let mut lead = lead?;
     match meta.filter(|meta| meta.is_fresh(now.instant)) {
         Some(meta) => {

@@ -9,14 +9,15 @@ use tower::Service;
 
 use super::Cache;
 use super::answer::answer;
-use super::arrive::Arrived;
+use super::arrive::{Arrived, land};
 use super::ask::{Ask, make_plain};
 use super::decide::{Verdict, decide};
 use super::entry::Entry;
-use super::flight::{Joined, Landing, Lead, State, arrival};
+use super::flight::{Joined, LandedBody, Landing, Lead, State, arrival};
 use super::key::Key;
 use super::status::{Forwarded, Told};
 use super::store::{Found, Ticket};
+use super::tier::{Mark, Tier};
 use super::validation::ask_whether_changed;
 use crate::base::cache::CacheNote;
 use crate::base::exchange::{End, Exchange};
@@ -37,6 +38,10 @@ pub struct Fetch<S> {
     pub entry: Option<Entry>,
     /// Why it goes on.
     pub why: Forwarded,
+    /// The state of the second tier, once that was asked.
+    pub mark: Option<Mark>,
+    /// Whether no client waits for it.
+    pub background: bool,
 }
 
 /// What is known of a request that has gone.
@@ -107,12 +112,12 @@ where
         let head = landing.meta.head(now.instant, told);
         let Some(content) = landing.body.read() else { return Err(Box::new(Request { head: client, body, exchange })) };
         let mut response = answer(head, content, (&self.ask, &client.headers), now, exchange);
-        self.cache.note(&mut response.exchange, CacheNote::Collapsed);
+        self.note(&mut response.exchange, CacheNote::Collapsed);
         Ok(response)
     }
 
     /// Goes for others, unless what they want has come in since it was looked for.
-    async fn lead_or_find(mut self, lead: Lead, request: Request) -> Outcome {
+    pub(super) async fn lead_or_find(mut self, lead: Lead, request: Request) -> Outcome {
         if let Found::Entry(entry) = self.cache.store.find(&self.key, &request.head.headers) {
             let now = self.cache.store.now();
             if decide(&self.ask, Some(&entry.meta), self.why, now.instant) == Verdict::Serve {
@@ -122,7 +127,34 @@ where
             }
             self.entry = Some(entry);
         }
+        if let Some(tier) = self.cache.store.tier()
+            && let Some(entry) = self.look(&tier, &request).await
+        {
+            let now = self.cache.store.now();
+            if decide(&self.ask, Some(&entry.meta), self.why, now.instant) == Verdict::Serve {
+                land(Some(lead), Some(&entry.meta), || LandedBody::Whole(entry.body.clone()), now);
+                let told = Told::hit(entry.meta.ttl(now.instant));
+                return Ok(self.serve(&entry, &request.head.headers, told, CacheNote::Hit, now, request.exchange));
+            }
+            self.entry = self.entry.or(Some(entry));
+        }
         self.lead(Some(lead), request).await
+    }
+
+    /// What other gateways have stored. It is in memory from now on.
+    async fn look(&mut self, tier: &Tier, request: &Request) -> Option<Entry> {
+        let (store, worker) = (&self.cache.store, request.exchange.origin.worker);
+        let (ticket, now) = (store.ticket(&self.key), store.now());
+        let policy = self.cache.policy.as_ref()?;
+        let looked = tier.look(worker, &self.key, &request.head.headers, policy, (ticket, now)).await?;
+        self.mark = Some(looked.mark);
+        let entry = looked.entry?;
+        // What is here and newer stays.
+        if self.entry.as_ref().is_some_and(|own| own.meta.age(now.instant) <= entry.meta.age(now.instant)) {
+            return None;
+        }
+        store.put(self.key.bytes(), ticket, entry.clone(), self.entry.as_ref());
+        Some(entry)
     }
 
     /// Goes.

@@ -5,6 +5,7 @@
 pub mod answer;
 mod arrive;
 pub mod ask;
+pub mod blob;
 pub mod date;
 pub mod decide;
 pub mod directives;
@@ -27,6 +28,7 @@ pub mod status;
 pub mod storable;
 pub mod store;
 pub mod structured;
+pub mod tier;
 pub mod validation;
 pub mod vary;
 

@@ -84,9 +84,10 @@ impl Pass {
             After::Changed(target) if is_done(response.head.status) => {
                 let Target { scheme, host, uri } = target;
                 let own = uri.path_and_query().map_or("/", |target| target.as_str());
-                self.cache.store.invalidate(&key::url(scheme, host, own.as_bytes()));
+                let worker = response.exchange.origin.worker;
+                self.cache.store.change(worker, key::url(scheme, host, own.as_bytes()));
                 for url in named(&response.head.headers, scheme, host, uri) {
-                    self.cache.store.invalidate(&url);
+                    self.cache.store.change(worker, url);
                 }
             }
             After::Changed(_) => {}

@@ -12,6 +12,18 @@ pub struct CachePolicy {
     pub memory: u64,
     /// Largest body that is kept.
     pub max_object: u64,
+    /// Who shares it.
+    pub store: Sharing,
+}
+
+/// Who shares what is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// This gateway alone has it.
+    #[default]
+    Memory,
+    /// Others have it too, through Redis.
+    Redis,
 }
 
 impl CachePolicy {
@@ -21,7 +33,7 @@ impl CachePolicy {
 
 impl Default for CachePolicy {
     fn default() -> Self {
-        Self { memory: 64 << 20, max_object: 1 << 20 }
+        Self { memory: 64 << 20, max_object: 1 << 20, store: Sharing::Memory }
     }
 }
 

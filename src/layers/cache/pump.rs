@@ -12,7 +12,9 @@ use http_body::Body;
 use super::entry::{Entry, Meta};
 use super::fill::Fill;
 use super::flight::Lead;
+use super::key::Key;
 use super::store::{Store, Ticket};
+use super::tier::Mark;
 use crate::base::body::ResponseBody;
 
 /// A body on its way, and where it goes.
@@ -20,7 +22,9 @@ pub struct Pump {
     /// What stores it.
     pub store: Arc<Store>,
     /// Under which key.
-    pub key: Box<[u8]>,
+    pub key: Key,
+    /// The state of the second tier when it was asked for, and who asked.
+    pub mark: (Option<Mark>, usize),
     /// When it was asked for.
     pub ticket: Ticket,
     /// Its head.
@@ -109,11 +113,12 @@ impl Pump {
         match body {
             Some(body) => {
                 let entry = Entry { meta: self.meta, body: body.clone() };
-                self.store.put(&self.key, self.ticket, entry, self.instead.as_ref());
+                self.store.put(self.key.bytes(), self.ticket, entry.clone(), self.instead.as_ref());
+                self.store.hand_on(self.mark.1, &self.key, self.mark.0, &entry);
                 Some(body)
             }
             None => {
-                self.store.note_shared(&self.key, false, self.store.now().instant);
+                self.store.note_shared(self.key.bytes(), false, self.store.now().instant);
                 None
             }
         }

@@ -95,7 +95,13 @@ impl Purge {
         store.purge(|key, entry| self.covers(key, entry), self.soft.then(|| store.now().instant))
     }
 
-    fn covers(&self, key: &[u8], entry: &Entry) -> bool {
+    /// Whether it only makes stale what it covers.
+    pub fn is_soft(&self) -> bool {
+        self.soft
+    }
+
+    /// Whether it is about this response under this key.
+    pub fn covers(&self, key: &[u8], entry: &Entry) -> bool {
         let place = match &self.what {
             What::All => return true,
             What::Tag(tag) => return entry.meta.tags.iter().any(|own| **own == **tag),

@@ -45,9 +45,11 @@ where
         key: key.clone(),
         entry: Some(entry.clone()),
         why: Forwarded::Stale,
+        mark: None,
+        background: true,
     };
     cache.store.tasks.spawn(async move {
         // What came of it is in the store; its exchange ends here.
-        drop(fetch.lead(Some(lead), request).await);
+        drop(fetch.lead_or_find(lead, request).await);
     });
 }

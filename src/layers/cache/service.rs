@@ -142,7 +142,16 @@ where
             let pass = Pass::told(cache, Told::forwarded(why));
             return CacheFuture::inner(self.inner.call(request), Some(pass));
         }
-        let fetch = Fetch { cache: cache.clone(), inner: self.inner.clone(), ask, key, entry, why };
+        let fetch = Fetch {
+            cache: cache.clone(),
+            inner: self.inner.clone(),
+            ask,
+            key,
+            entry,
+            why,
+            mark: None,
+            background: false,
+        };
         CacheFuture { state: Doing::Working { work: Box::pin(fetch.run(request)) } }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use http::HeaderMap;
 use metrics::Counter;
 use quick_cache::sync::Cache;
@@ -18,7 +19,9 @@ use super::freshness::{Clock, Moment};
 use super::key::Key;
 use super::policy::CachePolicy;
 use super::room::Room;
+use super::tier::{Mark, Tier};
 use crate::base::tasks::Group;
+use crate::layers::redis::Redis;
 use crate::telemetry::names;
 use crate::telemetry::recorder::Recorder;
 
@@ -56,6 +59,8 @@ pub struct Store {
     /// Work that no client waits for alone.
     pub tasks: Group,
     clock: Clock,
+    /// What other gateways share with this one.
+    tier: ArcSwapOption<Tier>,
 }
 
 /// The responses under one key, the newest last.
@@ -160,7 +165,40 @@ impl Store {
             flights: Arc::default(),
             tasks: Group::default(),
             clock,
+            tier: ArcSwapOption::empty(),
         })
+    }
+
+    /// What other gateways share with this one, if any do.
+    pub fn tier(&self) -> Option<Arc<Tier>> {
+        self.tier.load_full()
+    }
+
+    /// Shares from now on through this Redis, or with nobody.
+    pub fn share_through(self: &Arc<Self>, redis: Option<&Arc<Redis>>) {
+        let same = match (&*self.tier.load(), redis) {
+            (Some(tier), Some(redis)) => tier.is_through(redis),
+            (None, None) => true,
+            _ => false,
+        };
+        if !same {
+            self.tier.store(redis.map(|redis| Tier::start(redis, self)));
+        }
+    }
+
+    /// A URL has changed, here: whatever is stored under it, for whomever, is void, here and elsewhere.
+    pub fn change(&self, worker: usize, url: Vec<u8>) {
+        self.invalidate(&url);
+        if let Some(tier) = self.tier() {
+            self.tasks.spawn(async move { tier.changed(worker, &url).await });
+        }
+    }
+
+    /// Hands a response that was stored here on to others.
+    pub fn hand_on(&self, worker: usize, key: &Key, mark: Option<Mark>, entry: &Entry) {
+        let (Some(tier), Some(mark)) = (self.tier(), mark) else { return };
+        let (key, entry, now) = (key.clone(), entry.clone(), self.now());
+        self.tasks.spawn(async move { tier.keep(worker, &key, mark, &entry, now).await });
     }
 
     /// What time it is.

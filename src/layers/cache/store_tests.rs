@@ -8,7 +8,7 @@ use crate::layers::cache::entry::tests::meta;
 use crate::layers::cache::key;
 
 fn store(memory: u64) -> Arc<Store> {
-    Store::new(&CachePolicy { memory, max_object: memory / 16 }, &Recorder::default())
+    Store::new(&CachePolicy { memory, max_object: memory / 16, ..CachePolicy::default() }, &Recorder::default())
 }
 
 fn entry(store: &Store, key: &Key, lines: &[(&'static str, &str)], request: &HeaderMap, body: &'static str) -> Ticket {
@@ -104,7 +104,7 @@ fn it_takes_no_more_than_it_may() {
         assert!(store.bytes() <= 1 << 20);
     }
     assert!(store.len() > 100);
-    store.resize(&CachePolicy { memory: 1 << 18, max_object: 1 << 14 });
+    store.resize(&CachePolicy { memory: 1 << 18, max_object: 1 << 14, ..CachePolicy::default() });
     assert!(store.bytes() <= 1 << 18);
 }
 

@@ -1,6 +1,7 @@
 //! What a response depends on beside its URL (RFC 9111 §4.1): the fields that its `Vary` names, with the values of the
 //! request that it answered. Values are brought to one form first, where all ways to write them mean the same. Pure.
 
+use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, CONTENT_LANGUAGE, COOKIE, HeaderMap, HeaderName, USER_AGENT, VARY,
 };
@@ -50,7 +51,43 @@ impl Variant {
         place
     }
 
-    /// Its fields for another request, such as one that asks for it anew: name and value as they were compared.
+    /// Where the request that it was made for belongs.
+    pub fn own_place(&self) -> Vec<u8> {
+        let mut place = Vec::new();
+        for (name, value) in self.names.iter().zip(&self.values) {
+            put(&mut place, Some(name.as_str().as_bytes()));
+            put(&mut place, value.as_deref());
+        }
+        place
+    }
+
+    /// Only what it depends on.
+    pub fn names_only(&self) -> Self {
+        Self { names: self.names.clone(), values: self.names.iter().map(|_| None).collect(), language: None }
+    }
+
+    /// Tells its parts, in an order in which [`Self::read`] takes them.
+    pub fn write(&self, part: &mut impl FnMut(Option<&[u8]>)) {
+        part(self.language.as_deref());
+        for (name, value) in self.names.iter().zip(&self.values) {
+            part(Some(name.as_str().as_bytes()));
+            part(value.as_deref());
+        }
+        part(None);
+    }
+
+    /// Takes its parts back; none where they are not such.
+    pub fn read(part: &mut impl FnMut() -> Option<Option<Bytes>>) -> Option<Self> {
+        let language = part()?.map(|own| own.to_vec().into());
+        let (mut names, mut values) = (Vec::new(), Vec::new());
+        while let Some(name) = part()? {
+            names.push(HeaderName::from_bytes(&name).ok()?);
+            values.push(part()?.map(|own| own.to_vec().into()));
+        }
+        Some(Self { names: names.into(), values: values.into(), language })
+    }
+
+    /// Bytes that it takes.
     pub fn size(&self) -> usize {
         let values = self.values.iter().flatten().map(|value| value.len());
         self.names.iter().map(|name| name.as_str().len() + 64).sum::<usize>() + values.sum::<usize>()

@@ -7,6 +7,7 @@ mod memory;
 mod poisoning;
 mod purging;
 mod serving;
+mod shared;
 mod stale;
 
 use std::sync::Arc;

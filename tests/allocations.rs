@@ -31,6 +31,9 @@ const BUDGET: u64 = 25;
 /// Bytes of them, likewise, with some room for the length of what is logged.
 const BYTES: u64 = 20_000;
 
+/// Both for a request that is answered from the cache.
+const HIT: (u64, u64) = (17, 5_000);
+
 /// Requests before counting: connections are up, buffers have grown, counters of this route exist.
 const WARM: u64 = 200;
 /// Requests that are counted.
@@ -91,9 +94,9 @@ fn client(address: SocketAddr) -> (oneshot::Receiver<()>, oneshot::Sender<()>, o
     (warmed, count, finished)
 }
 
-/// A worker's service for a configuration of one route.
-fn service(backend: SocketAddr, control: &tokio::runtime::Runtime) -> Arc<Service> {
-    let text = format!("[[routes]]\nprefix = \"/orders\"\nupstream = \"http://{backend}\"");
+/// A worker's service for a configuration of one route, with these further keys.
+fn service(backend: SocketAddr, route: &str, control: &tokio::runtime::Runtime) -> Arc<Service> {
+    let text = format!("[[routes]]\nprefix = \"/orders\"\nupstream = \"http://{backend}\"\n{route}");
     let config = load::from_text(&text).unwrap().config;
     let recorder = Arc::new(Recorder::default());
     let log = AccessLog::start(1, Box::new(io::sink()), recorder.counter(names::ACCESS_LOG_DROPPED, &[])).unwrap();
@@ -124,10 +127,10 @@ fn service(backend: SocketAddr, control: &tokio::runtime::Runtime) -> Arc<Servic
     Arc::new(Service::new(Live::new(build(&config, &tools).complete(&tools)), Arc::new(limits), 0))
 }
 
-#[test]
-fn a_forwarded_request_stays_within_its_budget() {
+/// Allocations of a request through such a route, in hundredths, and their bytes.
+fn measure(route: &str) -> (u64, u64) {
     let control = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let service = service(backend(), &control);
+    let service = service(backend(), route, &control);
     let worker = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -156,10 +159,22 @@ fn a_forwarded_request_stays_within_its_budget() {
             }
         });
     });
-    let hundredths = counted.count_total * 100 / COUNTED;
-    let bytes = counted.bytes_total / COUNTED;
-    println!("{}.{:02} allocations and {bytes} bytes per forwarded request", hundredths / 100, hundredths % 100);
+    (counted.count_total * 100 / COUNTED, counted.bytes_total / COUNTED)
+}
+
+fn check(what: &str, (hundredths, bytes): (u64, u64), (budget, most): (u64, u64)) {
+    println!("{}.{:02} allocations and {bytes} bytes per {what}", hundredths / 100, hundredths % 100);
     // Below one in a request are rare events, such as a timer that is set anew.
-    assert!(counted.count_total / COUNTED <= BUDGET, "more than {BUDGET} allocations per request");
-    assert!(bytes <= BYTES, "{bytes} bytes per request; the budget is {BYTES}");
+    assert!(hundredths / 100 <= budget, "more than {budget} allocations per {what}");
+    assert!(bytes <= most, "{bytes} bytes per {what}; the budget is {most}");
+}
+
+#[test]
+fn a_forwarded_request_stays_within_its_budget() {
+    check("forwarded request", measure(""), (BUDGET, BYTES));
+}
+
+#[test]
+fn a_hit_stays_within_its_budget() {
+    check("hit", measure("cache = { ttl = \"1h\" }"), HIT);
 }

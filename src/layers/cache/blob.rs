@@ -8,6 +8,7 @@ use http::header::{AGE, HeaderMap, HeaderName, HeaderValue};
 use super::entry::{Entry, Meta, Origin};
 use super::freshness::Moment;
 use super::policy::RouteCachePolicy;
+use super::status::CACHE_STATUS;
 use super::tier::Mark;
 use super::vary::Variant;
 
@@ -79,6 +80,9 @@ pub fn read(bytes: Vec<u8>, key: &[u8], policy: &RouteCachePolicy, stamp: u32, n
     let body = take_part(&mut input)?;
     if !input.is_empty() {
         return None;
+    }
+    if headers.get(CACHE_STATUS).is_some_and(HeaderValue::is_empty) {
+        headers.remove(CACHE_STATUS);
     }
     headers.insert(AGE, HeaderValue::from(age.saturating_add(now.unix.saturating_sub(at))));
     let none = HeaderMap::new();

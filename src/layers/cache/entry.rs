@@ -1,7 +1,7 @@
 //! A stored response: its head in the form in which it serves, its body in one piece, and what is needed to tell how long
 //! it may. Never changes; what is newer takes its place.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -12,7 +12,7 @@ use super::date;
 use super::directives::ResponseDirectives;
 use super::freshness::{Head, Lifetime, Moment, initial_age};
 use super::policy::RouteCachePolicy;
-use super::status::{Told, ttl};
+use super::status::{CACHE_STATUS, Told, ttl};
 use super::storable::{self, Circumstances, Refusal};
 use super::vary::Variant;
 
@@ -20,6 +20,8 @@ use super::vary::Variant;
 const OVERHEAD: usize = 640;
 /// The same for one field.
 const FIELD: usize = 144;
+/// Where a value will stand.
+const NOTHING: HeaderValue = HeaderValue::from_static("");
 /// The most tags that a response can have.
 const TAGS: usize = 64;
 
@@ -55,6 +57,18 @@ pub struct Meta {
     /// When somebody said that it is stale.
     expired: OnceLock<Instant>,
     size: usize,
+    /// What hits of the present second say, which costs four allocations to write.
+    said: Mutex<Said>,
+    /// Whether other caches before have said what they did.
+    others: bool,
+}
+
+/// `Age` and `Cache-Status` of a hit.
+#[derive(Debug)]
+struct Said {
+    age: u64,
+    ttl: i64,
+    values: [HeaderValue; 2],
 }
 
 /// Where a response comes from and belongs.
@@ -105,7 +119,12 @@ impl Meta {
             // RFC 9110 §6.6.1: whoever stores a response without a date gives it one.
             headers.insert(DATE, now);
         }
-        headers.insert(AGE, HeaderValue::from_static("0"));
+        // Places for what each hit says, so that a copy need not grow.
+        headers.insert(AGE, NOTHING);
+        let others = headers.contains_key(CACHE_STATUS);
+        if !others {
+            headers.insert(CACHE_STATUS, NOTHING);
+        }
         let fields: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD).sum();
         let words: usize = tags.iter().map(|tag| tag.len() + 32).sum();
         Ok(Self {
@@ -120,6 +139,8 @@ impl Meta {
             tags,
             initial_age,
             expired: OnceLock::new(),
+            said: Mutex::new(Said { age: 0, ttl: 0, values: [NOTHING, NOTHING] }),
+            others,
         })
     }
 
@@ -168,9 +189,29 @@ impl Meta {
         head.version = Version::HTTP_11;
         head.status = self.status;
         head.headers = self.headers.clone();
-        head.headers.insert(AGE, HeaderValue::from(self.age(now).as_secs()));
-        told.write(&mut head.headers);
+        let age = self.age(now).as_secs();
+        let [age, told] = match told {
+            Told { forwarded: None, ttl: Some(ttl), .. } => self.say(age, ttl, told),
+            told => [HeaderValue::from(age), told.value()],
+        };
+        head.headers.insert(AGE, age);
+        if self.others {
+            head.headers.append(CACHE_STATUS, told);
+        } else {
+            head.headers.insert(CACHE_STATUS, told);
+        }
         head
+    }
+
+    /// What a hit says: the same as the last one, mostly.
+    fn say(&self, age: u64, ttl: i64, told: Told) -> [HeaderValue; 2] {
+        let new = || [HeaderValue::from(age), told.value()];
+        // Nobody waits for somebody else who is writing it.
+        let Ok(mut said) = self.said.try_lock() else { return new() };
+        if (said.age, said.ttl) != (age, ttl) || said.values[0].is_empty() {
+            *said = Said { age, ttl, values: new() };
+        }
+        said.values.clone()
     }
 
     /// Seconds that it stays fresh.

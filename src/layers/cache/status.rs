@@ -71,9 +71,12 @@ impl Told {
 
     /// As the last member of the list.
     pub fn write(self, headers: &mut HeaderMap) {
-        if let Ok(value) = HeaderValue::try_from(self.text()) {
-            headers.append(CACHE_STATUS, value);
-        }
+        headers.append(CACHE_STATUS, self.value());
+    }
+
+    /// As a field.
+    pub fn value(self) -> HeaderValue {
+        HeaderValue::try_from(self.text()).unwrap_or(HeaderValue::from_static("tollgate"))
     }
 
     fn text(self) -> String {

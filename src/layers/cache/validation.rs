@@ -8,6 +8,7 @@ use http::header::{
 use http::{StatusCode, header};
 
 use super::date;
+use super::status::CACHE_STATUS;
 
 /// Whether the client has what is stored already, so that 304 is the answer. `received` stands for a date that the
 /// response does not have, in seconds since 1970; so does `now`.
@@ -89,6 +90,10 @@ pub fn freshen(stored: &HeaderMap, fresh: &HeaderMap) -> HeaderMap {
     }
     if !fresh.contains_key(header::AGE) {
         merged.remove(header::AGE);
+    }
+    // The place for what is said of each hit is made anew.
+    if !fresh.contains_key(CACHE_STATUS) && merged.get(CACHE_STATUS).is_some_and(HeaderValue::is_empty) {
+        merged.remove(CACHE_STATUS);
     }
     merged
 }

@@ -2,7 +2,7 @@
 
 use super::{counting, gate, get_with, replying, response, send, status};
 use crate::support::log::Log;
-use crate::support::{Gate, get};
+use crate::support::{Client, Gate, get};
 
 const FRESH: &str = "cache-control: max-age=60\r\netag: \"a\"\r\n";
 
@@ -11,17 +11,20 @@ async fn what_was_fetched_once_is_served_again_and_says_so() {
     let backend = counting("cache-control: max-age=60\r\nlink: <a>\r\nlink: <b>\r\n").await;
     let log = Log::new();
     let gate = Gate::before(&backend, &format!("cache = true\n{}", log.table()));
-    let first = get(gate.address(), "/a?b").await;
+    // On one connection, so that their lines are in order.
+    let mut client = Client::connect(gate.address()).await;
+    let first = client.get("/a?b").await;
     assert_eq!((first.text(), status(&first)), ("1".into(), "tollgate; fwd=uri-miss; stored".into()));
-    let again = get(gate.address(), "/a?b").await;
+    let again = client.get("/a?b").await;
     assert_eq!((again.text(), status(&again)), ("1".into(), "tollgate; hit".into()));
     assert_eq!(again.head.all("link"), ["<a>", "<b>"]);
     assert_eq!((again.head.get("age"), again.head.get("date")), (Some("0"), again.head.get("date")));
-    assert_eq!(get(gate.address(), "/a?c").await.text(), "2");
+    assert_eq!(client.get("/a?c").await.text(), "2");
     assert_eq!(backend.seen().len(), 2);
     gate.counted("tollgate_cache_requests_total{route=\"app\",result=\"hit\"} 1").await;
     gate.counted("tollgate_cache_requests_total{route=\"app\",result=\"miss\"} 2").await;
     gate.counted("tollgate_cache_entries 2").await;
+    drop(client);
     gate.shutdown();
     let lines = log.lines(3).await;
     assert_eq!(lines.iter().map(|line| line["cache"].as_str().unwrap()).collect::<Vec<_>>(), ["miss", "hit", "miss"]);

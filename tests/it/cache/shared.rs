@@ -1,6 +1,10 @@
 //! The second tier: what one gateway has fetched others serve, what is void at one is void at all, and without Redis each
 //! goes on with what it has.
 
+use std::time::{Duration, Instant};
+
+use redis::Value;
+
 use super::{get_with, replying, response, send, status};
 use crate::support::redis::Redis;
 use crate::support::{Backend, Gate, eventually_async, get};
@@ -27,13 +31,23 @@ async fn numbering() -> Backend {
     .await
 }
 
-/// Waits until Redis has this many responses and what leads to them.
-async fn stored(redis: &Redis, count: usize) {
-    eventually_async("redis has it", async || {
-        let keys = redis.order(&["KEYS", "it:cache:{*}:*"]);
-        matches!(keys, ::redis::Value::Array(all) if all.len() >= count)
+/// Waits until Redis has a response with this body.
+async fn stored(redis: &Redis, body: &str) {
+    eventually_async(body, async || {
+        let Value::Array(keys) = redis.order(&["KEYS", "it:cache:{*}:*"]) else { return false };
+        keys.iter().any(|key| match redis.order(&["GET", text(key)]) {
+            Value::BulkString(bytes) => bytes.ends_with(body.as_bytes()),
+            _ => false,
+        })
     })
     .await;
+}
+
+fn text(value: &Value) -> &str {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).unwrap(),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,11 +56,11 @@ async fn what_one_has_fetched_the_other_serves() {
     let backend = numbering().await;
     let (one, other) = (sharing(&backend, &redis, "true"), sharing(&backend, &redis, "true"));
     assert_eq!(get_with(&one, "/", "X-Kind: a\r\n").await.text(), "1 nobody");
-    stored(&redis, 2).await;
+    stored(&redis, "1 nobody").await;
     let shared = get_with(&other, "/", "X-Kind: a\r\n").await;
     assert_eq!((shared.text(), status(&shared)), ("1 nobody".into(), "tollgate; hit".into()));
     assert_eq!(get_with(&other, "/", "X-Kind: b\r\n").await.text(), "2 nobody");
-    stored(&redis, 3).await;
+    stored(&redis, "2 nobody").await;
     assert_eq!(get_with(&one, "/", "X-Kind: b\r\n").await.text(), "2 nobody");
     for _ in 0..2 {
         get(one.address(), "/private").await;
@@ -69,13 +83,13 @@ async fn what_is_purged_or_changed_at_one_is_gone_at_all() {
     };
     let fill = async || {
         let number = get(one.address(), "/").await.text();
-        eventually_async("the other has it", async || get(other.address(), "/").await.text() == number).await;
+        stored(&redis, &number).await;
+        assert_eq!(get(other.address(), "/").await.text(), number);
         number
     };
     let only = async |gate: &Gate| get_with(gate, "/", "Cache-Control: only-if-cached\r\n").await.status();
     let mut before = fill().await;
     for change in [r#"{"tag":"all"}"#, r#"{"url":"/"}"#, r#"{"prefix":"/"}"#, r#"{"all":true}"#, "POST"] {
-        stored(&redis, 2).await;
         if change == "POST" {
             send(&one, "POST", "/", "Content-Length: 0\r\n").await;
         } else {
@@ -96,7 +110,7 @@ async fn without_redis_each_has_its_memory_and_afterwards_they_share_again() {
     let backend = numbering().await;
     let (one, other) = (sharing(&backend, &redis, "true"), sharing(&backend, &redis, "true"));
     get(one.address(), "/a").await;
-    stored(&redis, 2).await;
+    stored(&redis, "1 nobody").await;
     redis.kill();
     assert_eq!(get(one.address(), "/a").await.text(), "1 nobody");
     assert_eq!(get(one.address(), "/b").await.text(), "2 nobody");
@@ -106,7 +120,7 @@ async fn without_redis_each_has_its_memory_and_afterwards_they_share_again() {
     eventually_async("they share again", async || {
         let target = format!("/{}", fastrand::u64(..));
         let first = get(one.address(), &target).await.text();
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
         get(other.address(), &target).await.text() == first
     })
     .await;
@@ -120,11 +134,11 @@ async fn a_redis_that_stands_still_holds_nobody_up() {
     let gate = Gate::before(&backend, &text);
     get(gate.address(), "/warm").await;
     redis.pause();
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     for number in 0..50 {
         assert_eq!(get(gate.address(), &format!("/{number}")).await.status(), 200);
     }
-    assert!(begun.elapsed() < std::time::Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     redis.resume();
 }
 
@@ -134,11 +148,10 @@ async fn what_is_no_response_is_not_served() {
     let backend = numbering().await;
     let (one, other) = (sharing(&backend, &redis, "true"), sharing(&backend, &redis, "true"));
     get(one.address(), "/").await;
-    stored(&redis, 2).await;
-    let ::redis::Value::Array(keys) = redis.order(&["KEYS", "it:cache:{*}:*"]) else { panic!("no keys") };
-    for key in keys {
-        let ::redis::Value::BulkString(key) = key else { panic!("no key") };
-        redis.order(&["SET", std::str::from_utf8(&key).unwrap(), "TGR1 evil"]);
+    stored(&redis, "1 nobody").await;
+    let Value::Array(keys) = redis.order(&["KEYS", "it:cache:{*}:*"]) else { panic!("no keys") };
+    for key in &keys {
+        redis.order(&["SET", text(key), "TGR1 evil"]);
     }
     assert_eq!(get(other.address(), "/").await.text(), "2 nobody");
 }

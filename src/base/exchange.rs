@@ -18,6 +18,7 @@ use super::headers::Survey;
 use super::identity::Identity;
 use super::reject::{Reason, Reject};
 use super::seat::Seat;
+use super::trace::Trace;
 
 /// One request and its answer.
 #[derive(Debug)]
@@ -50,6 +51,8 @@ pub struct Exchange {
     pub route: Option<Arc<str>>,
     /// Who asks, where somebody has vouched for it.
     pub identity: Option<Arc<Identity>>,
+    /// The trace that it belongs to, where there is one.
+    pub trace: Option<Trace>,
     /// The limit that refused it, or the one of which it left the least.
     pub limit: Option<Arc<str>>,
     /// The share that it left of that one.
@@ -70,7 +73,7 @@ pub struct Exchange {
     pub busy: Busy,
     /// Who takes the exchange over when the response has left: the tunnel behind a 101.
     pub heir: Option<oneshot::Sender<Box<Exchange>>>,
-    observers: [Option<Arc<dyn Observer>>; 2],
+    observers: [Option<Arc<dyn Observer>>; 3],
     seats: [Option<Seat>; 2],
     kept: Vec<Box<dyn Kept>>,
 }
@@ -172,6 +175,7 @@ impl Exchange {
             user_agent: None,
             route: None,
             identity: None,
+            trace: None,
             limit: None,
             limit_left: 1.0,
             deadline: None,
@@ -182,7 +186,7 @@ impl Exchange {
             refused_early: None,
             busy,
             heir: None,
-            observers: [None, None],
+            observers: [None, None, None],
             seats: [None, None],
             kept: Vec::new(),
         }
@@ -209,7 +213,8 @@ impl Exchange {
         exchange
     }
 
-    /// Adds somebody to tell when this is over. There is room for two: the log and the metrics.
+    /// Adds somebody to tell when this is over. There is room for three: the log, the metrics and the
+    /// trace.
     pub fn observe(&mut self, observer: Arc<dyn Observer>) {
         if let Some(free) = self.observers.iter_mut().find(|slot| slot.is_none()) {
             *free = Some(observer);
@@ -221,6 +226,11 @@ impl Exchange {
         if let Some(free) = self.seats.iter_mut().find(|slot| slot.is_none()) {
             *free = Some(seat);
         }
+    }
+
+    /// The trace that somebody can look up, if this is part of one.
+    pub fn sampled_trace(&self) -> Option<u128> {
+        self.trace.as_ref().filter(|trace| trace.takes_part() && trace.is_sampled()).map(|trace| trace.id)
     }
 
     /// Keeps something until this is over.

@@ -5,10 +5,12 @@
 mod auth;
 mod balance;
 mod cache;
+mod cors;
 mod health;
 mod limit;
 mod redis;
 mod route;
+mod tracing;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -24,10 +26,12 @@ pub use self::auth::{
 };
 pub use self::balance::{BalanceSettings, BalanceTable, StickySettings};
 pub use self::cache::{CacheSettings, RouteCacheSettings, RouteCacheTable};
+pub use self::cors::CorsSettings;
 pub use self::health::{EjectSettings, HealthSettings};
 pub use self::limit::{LimitKeySettings, LimitSettings, LimitUseSettings, LimitUseTable, RouteLimitsSettings};
 pub use self::redis::RedisSettings;
 pub use self::route::RouteSettings;
+pub use self::tracing::TracingSettings;
 pub use self::upstream::{AddressSettings, CircuitSettings, RetrySettings, UpstreamSettings, WeightedSettings};
 use super::text::{AdminListen, NameServer, SecretText, SocketPath, Text};
 use super::{AccessTarget, AdminConfig, LogConfig, LogFormat, LogLevel, ServerConfig};
@@ -49,6 +53,8 @@ pub struct ConfigFile {
     pub log: LogSettings,
     /// What responses are kept in, for all routes that have a cache.
     pub cache: CacheSettings,
+    /// Which requests leave a trace, and who gets it.
+    pub tracing: TracingSettings,
     /// Ways to prove who one is: tables by name, which routes refer to.
     #[schemars(extend("propertyNames" = { "format": "label" }))]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -159,10 +165,14 @@ pub struct DnsSettings {
 pub struct LogSettings {
     /// Least severe level that is written.
     pub level: Text<LogLevel>,
-    /// Form of the program's log: "json" or "text".
+    /// Form of the program's log and of access lines: "json" or "text".
     pub format: Text<LogFormat>,
-    /// Where access lines go: "stdout", "stderr", "off" or a file.
+    /// Where access lines go: "stdout", "stderr", "off" or a file, which is opened anew on SIGUSR1.
     pub access: Text<AccessTarget>,
+    /// Share of the access lines of 2xx and 3xx answers that are written. All others are, and those of answers that broke
+    /// off.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub sample: f64,
 }
 
 impl Default for ServerSettings {

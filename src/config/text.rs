@@ -28,6 +28,7 @@ use super::{AccessTarget, HostMatch};
 use crate::base::units::{ByteRate, Rate, Size};
 use crate::layers::auth::policy::TokenPlace;
 use crate::layers::cache::policy::Part;
+use crate::layers::cors::policy::Origin;
 use crate::layers::rate_limit::policy::KeyPart;
 use crate::upstream::policy::{Condition, HashKey, HostHeader};
 
@@ -117,6 +118,7 @@ pub const FORMATS: &[Format] = &[
     Format::of::<Moment>(),
     Format::of::<TokenPlace>(),
     Format::of::<Part>(),
+    Format::of::<Origin>(),
     Format::of::<RedisAddress>(),
     Format::of::<Rate>(),
     Format::of::<KeyPart>(),

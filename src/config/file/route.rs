@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::RouteAuthSettings;
 use super::cache::RouteCacheSettings;
+use super::cors::CorsSettings;
 use super::limit::RouteLimitsSettings;
 use crate::base::units::Size;
 use crate::config::text::{ExactPath, Label, Prefix, Rewrite, Target, Text};
@@ -77,6 +78,10 @@ pub struct RouteSettings {
     /// stale_while_revalidate, stale_if_error and vary_by. Default: false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<RouteCacheSettings>,
+    /// What pages of other origins may do: the gateway answers the preflights of browsers, and says on all answers who may
+    /// read them, in place of the upstream. Default: what the upstream says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<CorsSettings>,
     /// How much may pass: the name of a [rate_limits.*], a table of use (the name) and cost, or a list of them.
     /// Default: everything.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,6 +109,7 @@ impl Default for RouteSettings {
             deny_ips: Vec::new(),
             auth: None,
             cache: None,
+            cors: None,
             rate_limit: None,
         }
     }

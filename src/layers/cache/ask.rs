@@ -35,6 +35,8 @@ impl Ask {
                 (13, "cache-control") => control = true,
                 (13, "authorization") => ask.authorized = true,
                 (13, "if-none-match") | (17, "if-modified-since") => ask.conditional = true,
+                // Whoever asks for another protocol wants a tunnel, not a response.
+                (7, "upgrade") => ask.strange = true,
                 (8, "if-match") | (19, "if-unmodified-since") => ask.strange = true,
                 (6..=22, _) if name.starts_with('x') || name.starts_with("front") => ask.strange |= is_override(name),
                 _ => {}
@@ -101,7 +103,9 @@ mod tests {
         assert!(ask(&["range"]).range && ask(&["authorization"]).authorized);
         assert!(ask(&["if-none-match"]).conditional && ask(&["if-modified-since"]).conditional);
         assert!(ask(&["cache-control"]).directives.no_cache);
-        for name in ["if-match", "x-original-url", "x_original_url", "x-http-method-override", "front-end-https"] {
+        for name in
+            ["if-match", "upgrade", "x-original-url", "x_original_url", "x-http-method-override", "front-end-https"]
+        {
             assert!(ask(&[name]).strange, "{name}");
         }
     }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::Method;
-use http::header::UPGRADE;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
@@ -90,8 +89,7 @@ where
     /// A GET or HEAD on a route with a cache.
     fn read(&mut self, cache: &Arc<Cache>, mut request: Request) -> CacheFuture<S::Future> {
         let ask = Ask::of(&request.head.method, &request.head.headers);
-        let upgrades = request.exchange.survey.hop_by_hop && request.head.headers.contains_key(UPGRADE);
-        if ask.strange || ask.directives.no_store || upgrades || !request.body.is_empty() {
+        if ask.strange || ask.directives.no_store || !request.body.is_empty() {
             let pass = Pass::told(cache, Told::forwarded(Forwarded::Bypass));
             return CacheFuture::inner(self.inner.call(request), Some(pass));
         }

@@ -23,6 +23,7 @@ use super::tier::{Mark, Tier};
 use crate::base::tasks::Group;
 use crate::layers::redis::Redis;
 use crate::telemetry::names;
+use crate::telemetry::page::Samples;
 use crate::telemetry::recorder::Recorder;
 
 /// Most responses under one key.
@@ -94,6 +95,14 @@ pub struct CacheStatus {
     pub filling_bytes: u64,
     /// Requests under way that others wait for.
     pub fetching: usize,
+}
+
+impl CacheStatus {
+    /// The same for the page of metrics.
+    pub fn measure(&self, samples: &mut Samples) {
+        samples.add(names::CACHE_BYTES, &[], self.bytes);
+        samples.add(names::CACHE_ENTRIES, &[], self.entries);
+    }
 }
 
 /// When a request went: what it brings is stored only if nothing was taken out since.

@@ -13,7 +13,7 @@ use super::memory::{Decided, Memories, Memory};
 use super::policy::{DEFAULT_PLAN, LimitPolicy, Measure, Mode, Rates, Scope};
 use crate::layers::redis::Redis;
 use crate::telemetry::names;
-use crate::telemetry::recorder::Recorder;
+use crate::telemetry::page::Samples;
 
 /// A limit.
 #[derive(Debug)]
@@ -147,19 +147,18 @@ impl Decisions {
 }
 
 impl LimitStatus {
-    /// Sets what a scrape reads.
-    pub fn measure(&self, recorder: &Recorder) {
+    /// What a scrape reads.
+    pub fn measure(&self, samples: &mut Samples) {
         for (mode, decisions) in self.by_mode {
             if mode == self.mode || decisions != Decisions::default() {
-                let count = |decision| recorder.counter(names::RATE_LIMIT_DECISIONS, &[&self.name, decision, mode]);
-                count("allowed").absolute(decisions.allowed);
-                count("refused").absolute(decisions.refused);
+                samples.add(names::RATE_LIMIT_DECISIONS, &[&self.name, "allowed", mode], decisions.allowed);
+                samples.add(names::RATE_LIMIT_DECISIONS, &[&self.name, "refused", mode], decisions.refused);
             }
         }
-        recorder.gauge(names::RATE_LIMIT_KEYS, &[&self.name]).set(self.keys as f64);
-        recorder.counter(names::RATE_LIMIT_STORE_ERRORS, &[&self.name]).absolute(self.store_errors);
-        recorder.counter(names::RATE_LIMIT_EVICTIONS, &[&self.name]).absolute(self.evictions);
-        recorder.counter(names::RATE_LIMIT_OVERFLOWS, &[&self.name]).absolute(self.overflows);
+        samples.add(names::RATE_LIMIT_KEYS, &[&self.name], self.keys);
+        samples.add(names::RATE_LIMIT_STORE_ERRORS, &[&self.name], self.store_errors);
+        samples.add(names::RATE_LIMIT_EVICTIONS, &[&self.name], self.evictions);
+        samples.add(names::RATE_LIMIT_OVERFLOWS, &[&self.name], self.overflows);
     }
 }
 

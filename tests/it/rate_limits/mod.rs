@@ -3,6 +3,7 @@
 
 mod answers;
 mod keys;
+mod latency;
 mod memory;
 mod model;
 mod outages;

@@ -198,7 +198,9 @@ async fn both_sides_show_certificates() {
     std::fs::write(path("ca.pem"), ca.self_signed(&ca_key).unwrap().pem()).unwrap();
     let issuer = rcgen::Issuer::new(ca, ca_key);
     for name in ["server", "gateway"] {
-        let (params, key) = own(&["127.0.0.1", "localhost"]);
+        let (mut params, key) = own(&["127.0.0.1", "localhost"]);
+        // Of the same name as its issuer it would pass for one that has signed itself.
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
         std::fs::write(path(&format!("{name}.pem")), params.signed_by(&key, &issuer).unwrap().pem()).unwrap();
         std::fs::write(path(&format!("{name}.key")), key.serialize_pem()).unwrap();
     }
@@ -212,6 +214,11 @@ async fn both_sides_show_certificates() {
     let with_files = |files: &str| Gate::before(&backend, &format!("{text}{files}"));
     let (cert, key) = (path("gateway.pem"), path("gateway.key"));
     let gate = with_files(&format!("ca = {ca:?}\ncert = {cert:?}\nkey = {key:?}\n"));
+    let nothing = Value::BulkString(b"# Keyspace\r\n".to_vec());
+    eventually_async("it gives a sign of life", async || {
+        status(&gate).await["redis"]["up"] == true && server.order(&["INFO", "keyspace"]) != nothing
+    })
+    .await;
     assert_eq!(storm(&[gate], 40).await, 40);
     let Value::BulkString(info) = server.order(&["INFO", "keyspace"]) else { panic!("no info") };
     let info = String::from_utf8(info).unwrap();

@@ -1,4 +1,5 @@
-//! A TCP stream that remembers whether it has heard anything: what hyper does not tell of a connection that closed.
+//! A socket in hyper's hands that remembers whether it has heard anything: hyper does not say whether a connection was
+//! closed before the first byte of an answer or within it, and only the former may be tried again.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -7,21 +8,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::base::seat::Seat;
+use crate::base::stream::Stream;
 
-/// A TCP stream that remembers whether it has heard anything.
-pub(super) struct Socket {
-    stream: TcpStream,
+/// The stream, and whether anything has come.
+#[derive(Debug)]
+pub struct Socket {
+    stream: Stream,
     heard: Arc<AtomicBool>,
     /// Its place at the address, given back behind the stream.
     _seat: Seat,
 }
 
 impl Socket {
-    /// Notes in `heard` whether anything has come.
-    pub(super) fn new(stream: TcpStream, heard: Arc<AtomicBool>, seat: Seat) -> Self {
+    /// Tells `heard` when a byte has come. The seat is its place at the address, given back behind the stream.
+    pub fn new(stream: Stream, heard: Arc<AtomicBool>, seat: Seat) -> Self {
         Self { stream, heard, _seat: seat }
     }
 }

@@ -1,6 +1,8 @@
 //! What must hold for every input, tried on inputs that nobody thought of.
 #![allow(clippy::unwrap_used, reason = "a test ends with what it did not expect")]
 
+#[path = "properties/cache.rs"]
+mod cache;
 #[path = "properties/endpoints.rs"]
 mod endpoints;
 

@@ -15,6 +15,9 @@ use crate::config::order::{Entry, covers_host, entries, shares_host};
 use crate::config::{Config, EncodedSlashes, HostMatch, PathMatch, RouteConfig};
 use crate::layers::access_log::{AccessLog, Lines};
 use crate::layers::body_limit::BodyLimit;
+use crate::layers::cache::Cache;
+use crate::layers::cache::policy::{CachePolicy, Sharing};
+use crate::layers::cache::store::Store;
 use crate::layers::cors::Cors;
 use crate::layers::deadline::Deadline;
 use crate::layers::in_flight::InFlight;
@@ -64,6 +67,7 @@ pub struct Built {
     snapshot: Snapshot,
     /// Living upstreams, and what they will be told.
     policies: Vec<(Arc<Upstream>, Arc<UpstreamPolicy>)>,
+    cache: CachePolicy,
     /// The names that have series from now on.
     owners: Owners,
 }
@@ -73,6 +77,10 @@ impl Built {
     pub fn complete(self, tools: &Tools) -> Snapshot {
         for (upstream, policy) in &self.policies {
             upstream.adopt(policy, &tools.upstream);
+        }
+        if let Some(store) = &self.snapshot.cache {
+            store.resize(&self.cache);
+            store.share_through(self.snapshot.redis.as_ref().filter(|_| self.cache.store == Sharing::Redis));
         }
         tools.recorder.belongs_to(self.owners);
         for limit in self.snapshot.limits() {
@@ -97,7 +105,8 @@ pub fn build(config: &Config, tools: &Tools) -> Built {
         list.push(upstream.clone());
         upstreams.insert(&policy.name, Arc::new(Bound::new(upstream, policy)));
     }
-    Built { snapshot: snapshot(config, &upstreams, list, tools), policies, owners: owners(config) }
+    let snapshot = snapshot(config, &upstreams, list, tools);
+    Built { snapshot, policies, cache: config.cache.clone(), owners: owners(config) }
 }
 
 /// Whose names labels may have: what is gone from the configuration has no series either, once it has ended.
@@ -118,6 +127,7 @@ fn snapshot(
 ) -> Snapshot {
     let vouching = vouching::start(config, tools);
     let limits = Limits::start(config, tools);
+    let caching = caching(config, tools);
     let mut ranks: HashMap<&PathMatch, usize> = HashMap::new();
     let routes: Vec<Option<Arc<Route>>> = config
         .routes
@@ -127,7 +137,7 @@ fn snapshot(
             let rank = *ranks.entry(&route.path).or_insert(next);
             let upstream = upstreams.get(route.upstream.as_str())?;
             let guard = path_guard(route, &config.routes);
-            Some(Arc::new(build_route(route, rank, upstream, guard, (&vouching, &limits), tools)))
+            Some(Arc::new(build_route(route, rank, upstream, guard, (&vouching, &limits, caching.as_ref()), tools)))
         })
         .collect();
     let in_order: Vec<Entered<'_>> = entries(&config.routes)
@@ -158,7 +168,35 @@ fn snapshot(
         limits: limits.all,
         redis: limits.redis,
         routes: config.routes.iter().map(|route| route.name.as_str().into()).collect(),
+        cache: caching.map(|caching| caching.store),
     }
+}
+
+/// What all routes keep responses in.
+struct Caching {
+    store: Arc<Store>,
+    max_object: u64,
+}
+
+impl Caching {
+    /// The cache of a route: also of one that keeps nothing, as what changes on it makes void what others keep.
+    fn route(&self, config: &RouteConfig, tools: &Tools) -> Arc<Cache> {
+        let policy = config.cache.clone();
+        Arc::new(Cache::new(&config.name, policy, self.max_object, self.store.clone(), &tools.recorder))
+    }
+}
+
+/// The store, where any route keeps something; what was kept before is still there.
+fn caching(config: &Config, tools: &Tools) -> Option<Caching> {
+    const NAME: &str = "memory";
+    config.routes.iter().any(|route| route.cache.is_some()).then(|| {
+        let store = tools.parts.cache.find(NAME).unwrap_or_else(|| {
+            let store = Store::new(&config.cache, &tools.recorder);
+            tools.parts.cache.remember(NAME, &store);
+            store
+        });
+        Caching { store, max_object: config.cache.max_object }
+    })
 }
 
 /// What a route refuses of paths: by its own settings, and so that no other spelling leads around those of others.
@@ -180,7 +218,7 @@ fn build_route(
     rank: usize,
     upstream: &Arc<Bound>,
     guard: Option<PathGuard>,
-    (vouching, limits): (&Vouching, &Limits),
+    (vouching, limits, caching): (&Vouching, &Limits, Option<&Caching>),
     tools: &Tools,
 ) -> Route {
     let name: Arc<str> = config.name.as_str().into();
@@ -202,6 +240,7 @@ fn build_route(
         late_limits,
         trace: trace(Some(&config.path), tools),
         body_limit: (config.max_body > 0).then(|| Arc::new(BodyLimit(config.max_body))),
+        cache: caching.map(|caching| caching.route(config, tools)),
         ..common_policies(&name, tools)
     };
     Route {
@@ -270,6 +309,7 @@ fn common_policies(name: &Arc<str>, tools: &Tools) -> Policies {
         auth: None,
         late_limits: None,
         body_limit: None,
+        cache: None,
     }
 }
 

@@ -174,13 +174,17 @@ fn hex(text: &[u8], length: usize) -> Option<u128> {
     })
 }
 
-/// Writes a number in hexadecimal digits, as many as there is room for.
-pub fn digits(room: &mut [u8], mut value: u128) {
-    for digit in room.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(value & 15) as usize];
-        value >>= 4;
+/// Writes a number in hexadecimal digits: the last ones, two for every two that there is room for.
+pub fn digits(room: &mut [u8], value: u128) {
+    let bytes = value.to_be_bytes();
+    let from = bytes.len().saturating_sub(room.len() / 2);
+    for (pair, byte) in room.chunks_exact_mut(2).zip(&bytes[from..]) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
     }
 }
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 #[cfg(test)]
 mod tests {

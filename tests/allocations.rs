@@ -104,12 +104,7 @@ fn client(address: SocketAddr) -> (oneshot::Receiver<()>, oneshot::Sender<()>, o
 }
 
 /// A worker's service for a configuration of one route, with these further keys.
-fn service(
-    backend: SocketAddr,
-    route: &str,
-    control: &tokio::runtime::Runtime,
-    traced: Option<f64>,
-) -> Arc<Service> {
+fn service(backend: SocketAddr, route: &str, control: &tokio::runtime::Runtime, traced: Option<f64>) -> Arc<Service> {
     let text = format!("[[routes]]\nprefix = \"/orders\"\nupstream = \"http://{backend}\"\n{route}");
     let config = load::from_text(&text).unwrap().config;
     let recorder = Arc::new(Recorder::default());

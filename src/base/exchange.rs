@@ -195,7 +195,8 @@ impl Exchange {
     /// One that no client waits for, begun now for the same thing by the same right: nobody hears of its end, and it holds
     /// no place of the client's.
     pub fn detached(&self, now: Instant) -> Self {
-        let client = Client::new(self.origin.peer.ip(), Vec::new());
+        let outbox = self.busy.client().outbox().cloned();
+        let client = Client::through(outbox, self.origin.peer.ip(), Vec::new());
         let (mut head, ()) = http::Request::new(()).into_parts();
         // An older client hears of no interim responses.
         head.version = Version::HTTP_10;

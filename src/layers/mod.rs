@@ -70,6 +70,8 @@ pub struct Policies {
     pub late_limits: Option<Arc<RateLimit>>,
     /// The budget of bytes.
     pub body_limit: Option<Arc<BodyLimit>>,
+    /// Notes how long the cache takes, with what it has to fetch.
+    pub cache_step: Option<Arc<Step>>,
     /// What has been answered before.
     pub cache: Option<Arc<Cache>>,
 }
@@ -85,7 +87,7 @@ type Admitted<S> =
     Gated<IpAccess, Gated<PathGuard, Gated<Cors, Gated<RateLimit, Gated<InFlight, Gated<Deadline, S>>>>>>;
 
 /// Those that find out who asks, and what that one may do.
-type Identified<S> = Gated<Step, Gated<Auth, Gated<RateLimit, Gated<BodyLimit, Cached<S>>>>>;
+type Identified<S> = Gated<Step, Gated<Auth, Gated<RateLimit, Gated<BodyLimit, Gated<Step, Cached<S>>>>>>;
 
 /// Puts a route's layers around `inner`, outermost first. Moving a line changes behaviour: read its reason first.
 pub fn stack<S>(policies: &Policies, inner: S) -> Stack<S>
@@ -108,6 +110,7 @@ where
         .layer(GateLayer(policies.auth.clone())) // behind limits by address: signatures cost; before what asks who it is
         .layer(GateLayer(policies.late_limits.clone())) // behind auth, which says who asks
         .layer(GateLayer(policies.body_limit.clone())) // before anything that reads or forwards a body
+        .layer(GateLayer(policies.cache_step.clone())) // around what it times
         .layer(CacheLayer(policies.cache.clone())) // last: a stored answer passes by everything above, and saves all below
         .service(inner)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 
+use super::caching::Caching;
 use super::limits::Limits;
 use super::mount::{Answerer, Mount, Route};
 use super::parts::Parts;
@@ -15,9 +16,7 @@ use crate::config::order::{Entry, covers_host, entries, shares_host};
 use crate::config::{Config, EncodedSlashes, HostMatch, PathMatch, RouteConfig};
 use crate::layers::access_log::{AccessLog, Lines};
 use crate::layers::body_limit::BodyLimit;
-use crate::layers::cache::Cache;
 use crate::layers::cache::policy::{CachePolicy, Sharing};
-use crate::layers::cache::store::Store;
 use crate::layers::cors::Cors;
 use crate::layers::deadline::Deadline;
 use crate::layers::in_flight::InFlight;
@@ -52,6 +51,13 @@ pub struct Tools {
     pub upstream: upstream::Tools,
     /// What outlives a snapshot.
     pub parts: Arc<Parts>,
+}
+
+/// What routes have together.
+struct Shared {
+    vouching: Vouching,
+    limits: Limits,
+    caching: Option<Caching>,
 }
 
 /// A route for one of its hosts, and what it was made from.
@@ -125,9 +131,11 @@ fn snapshot(
     list: Vec<Arc<Upstream>>,
     tools: &Tools,
 ) -> Snapshot {
-    let vouching = vouching::start(config, tools);
-    let limits = Limits::start(config, tools);
-    let caching = caching(config, tools);
+    let shared = Shared {
+        vouching: vouching::start(config, tools),
+        limits: Limits::start(config, tools),
+        caching: Caching::start(config, tools),
+    };
     let mut ranks: HashMap<&PathMatch, usize> = HashMap::new();
     let routes: Vec<Option<Arc<Route>>> = config
         .routes
@@ -137,7 +145,7 @@ fn snapshot(
             let rank = *ranks.entry(&route.path).or_insert(next);
             let upstream = upstreams.get(route.upstream.as_str())?;
             let guard = path_guard(route, &config.routes);
-            Some(Arc::new(build_route(route, rank, upstream, guard, (&vouching, &limits, caching.as_ref()), tools)))
+            Some(Arc::new(build_route(route, rank, upstream, guard, &shared, tools)))
         })
         .collect();
     let in_order: Vec<Entered<'_>> = entries(&config.routes)
@@ -164,39 +172,12 @@ fn snapshot(
         any: router(&in_order, None, &unmatched),
         unmatched: Mount::new(Vec::new(), unmatched.clone()),
         upstreams: list,
-        providers: vouching.providers(),
-        limits: limits.all,
-        redis: limits.redis,
+        providers: shared.vouching.providers(),
+        limits: shared.limits.all,
+        redis: shared.limits.redis,
         routes: config.routes.iter().map(|route| route.name.as_str().into()).collect(),
-        cache: caching.map(|caching| caching.store),
+        cache: shared.caching.map(|caching| caching.store),
     }
-}
-
-/// What all routes keep responses in.
-struct Caching {
-    store: Arc<Store>,
-    max_object: u64,
-}
-
-impl Caching {
-    /// The cache of a route: also of one that keeps nothing, as what changes on it makes void what others keep.
-    fn route(&self, config: &RouteConfig, tools: &Tools) -> Arc<Cache> {
-        let policy = config.cache.clone();
-        Arc::new(Cache::new(&config.name, policy, self.max_object, self.store.clone(), &tools.recorder))
-    }
-}
-
-/// The store, where any route keeps something; what was kept before is still there.
-fn caching(config: &Config, tools: &Tools) -> Option<Caching> {
-    const NAME: &str = "memory";
-    config.routes.iter().any(|route| route.cache.is_some()).then(|| {
-        let store = tools.parts.cache.find(NAME).unwrap_or_else(|| {
-            let store = Store::new(&config.cache, &tools.recorder);
-            tools.parts.cache.remember(NAME, &store);
-            store
-        });
-        Caching { store, max_object: config.cache.max_object }
-    })
 }
 
 /// What a route refuses of paths: by its own settings, and so that no other spelling leads around those of others.
@@ -218,11 +199,11 @@ fn build_route(
     rank: usize,
     upstream: &Arc<Bound>,
     guard: Option<PathGuard>,
-    (vouching, limits, caching): (&Vouching, &Limits, Option<&Caching>),
+    shared: &Shared,
     tools: &Tools,
 ) -> Route {
     let name: Arc<str> = config.name.as_str().into();
-    let [early_limits, late_limits] = limits.of_route(config, &name);
+    let [early_limits, late_limits] = shared.limits.of_route(config, &name);
     let prefix = match &config.path {
         PathMatch::Prefix(prefix) if config.strip_prefix => Some(prefix.clone()),
         _ => None,
@@ -236,11 +217,12 @@ fn build_route(
         deadline: (!config.timeout.is_zero()).then(|| Arc::new(Deadline(config.timeout))),
         cors: config.cors.as_ref().map(|policy| Arc::new(Cors::new(policy, &config.methods))),
         auth_step: step(config.auth.is_some(), "auth", tools),
-        auth: vouching.of_route(config, &name, tools),
+        auth: shared.vouching.of_route(config, &name, tools),
         late_limits,
         trace: trace(Some(&config.path), tools),
         body_limit: (config.max_body > 0).then(|| Arc::new(BodyLimit(config.max_body))),
-        cache: caching.map(|caching| caching.route(config, tools)),
+        cache_step: step(config.cache.is_some(), "cache", tools),
+        cache: shared.caching.as_ref().map(|caching| caching.of_route(config, tools)),
         ..common_policies(&name, tools)
     };
     Route {
@@ -309,6 +291,7 @@ fn common_policies(name: &Arc<str>, tools: &Tools) -> Policies {
         auth: None,
         late_limits: None,
         body_limit: None,
+        cache_step: None,
         cache: None,
     }
 }

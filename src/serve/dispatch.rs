@@ -179,6 +179,7 @@ mod tests {
             auth: None,
             late_limits: None,
             body_limit: None,
+            cache_step: None,
             cache: None,
         };
         let failing = stack(&policies, service_fn(fail));

@@ -2,10 +2,10 @@
 //! same way, and two of them in one process never meet.
 
 mod adjust;
+mod logs;
 mod sockets;
 pub mod takeover;
 
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -23,7 +23,7 @@ use self::takeover::Offer;
 use crate::admin::{self, Desk};
 use crate::base::clock;
 use crate::base::tasks::{self, Task};
-use crate::config::{AccessTarget, Config, ServerConfig};
+use crate::config::{Config, ServerConfig};
 use crate::layers::access_log::Lines;
 use crate::layers::request_id::RequestId;
 use crate::reload;
@@ -32,25 +32,27 @@ use crate::reload::watch::{self, Pace};
 use crate::runtime::Live;
 use crate::runtime::build::{self, Tools};
 use crate::runtime::reloads::Reloads;
+use crate::runtime::traces::{Tracing, seeds};
 use crate::serve::listen::{self, Accepting, Listener};
 use crate::serve::workers::{CodecRefusals, Workers};
-use crate::telemetry::access_log::{self, AccessLog};
 use crate::telemetry::logging::Dial;
 use crate::telemetry::names;
+use crate::telemetry::otlp::Exports;
+use crate::telemetry::page::Measured;
 use crate::telemetry::recorder::Recorder;
 use crate::upstream;
 use crate::upstream::balance::Sessions;
 use crate::upstream::lookup::Lookup;
 
-pub use self::adjust::level;
+pub use self::logs::level;
 pub use self::sockets::{Handed, Handles, Inherited, Role};
 
 /// How long the queue of a listener is emptied for at most when the gateway goes down.
 const LAST_CALL: Duration = Duration::from_secs(1);
+/// How long the end waits for spans to be sent.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 /// How often a sign of life is looked for.
 const OFTEN: Duration = Duration::from_millis(10);
-/// How often buffered access lines are handed over.
-const FLUSH: Duration = Duration::from_secs(1);
 
 /// Why a gateway could not be started.
 #[derive(Debug, Error)]
@@ -111,6 +113,7 @@ pub struct Running {
     handles: Arc<Handles>,
     workers: Arc<Workers>,
     lines: Option<Arc<Lines>>,
+    exports: Arc<Exports>,
     /// `[server]`, as it is in force.
     server: Arc<ArcSwap<ServerConfig>>,
     reloads: Reloads,
@@ -142,16 +145,21 @@ impl Gateway {
         let control = control()?;
         let count = worker_count(&config.server);
         let recorder = recorder();
-        let lines = lines(&config.log.access, count, &recorder)?;
-        let tools = tools(config, count, &recorder, lines.clone(), &control)?;
+        let lines = logs::lines(&config.log, count, &recorder)?;
+        let exports = Exports::new(&recorder);
+        let tracing = Tracing::new(exports.clone(), control.handle(), count);
+        let tools = Tools { tracer: tracing.tracer(&config.tracing), ..tools(config, count, &recorder, &control)? };
+        let tools = Tools { lines: lines.clone(), ..tools };
         let live = Live::new(build::build(config, &tools).complete(&tools));
         let workers = Workers::start(services(&live, &config.server, count), &codec_refusals(&recorder))?;
-        let running = Adjustable::new(config, live.clone(), workers, dial);
+        let running = Adjustable::new(config, live.clone(), workers, (dial.clone(), lines.clone()));
         let draining = Arc::new(AtomicBool::new(false));
         let (reloads, orders) = Reloads::new();
         let desk = Desk {
             live: live.clone(),
             recorder: recorder.clone(),
+            measured: measured(&running.workers, dial.as_ref()),
+            dial,
             listeners: listeners.iter().map(|listener| (listener.address, listener.seats.clone())).collect(),
             draining: draining.clone(),
             started: clock::now(),
@@ -163,12 +171,12 @@ impl Gateway {
         let addresses = listeners.iter().map(|listener| listener.address).collect();
         let accepting = accept_all(listeners, &running, &closing, &recorder, &control);
         let admin_address = admin.as_ref().map(|listener| listener.address);
-        let reloader = reloader(config, &running, live, tools, files.clone());
+        let reloader = reloader(config, &running, live, (tools, tracing), files.clone());
         let handle = control.handle();
         let watching = |files| tasks::spawn_on(handle, watch::watch(files, watch, reloads.clone(), handle.clone()));
         let mut background = vec![tasks::spawn_on(handle, reload::run(reloader, orders, handle.clone()))];
         background.extend(admin.map(|listener| serve_admin(listener, Arc::new(desk), retiring.clone(), &control)));
-        background.extend(lines.clone().map(|lines| tasks::spawn_on(handle, flush(lines))));
+        background.extend(lines.clone().map(|lines| tasks::spawn_on(handle, logs::flush(lines))));
         background.extend(files.map(watching));
         Ok(Running {
             addresses,
@@ -180,6 +188,7 @@ impl Gateway {
             handles,
             workers: running.workers.clone(),
             lines,
+            exports,
             server: running.server.clone(),
             reloads,
             taken_over: CancellationToken::new(),
@@ -203,6 +212,13 @@ impl Running {
     /// What brings it to another configuration while it runs.
     pub fn reloads(&self) -> &Reloads {
         &self.reloads
+    }
+
+    /// Opens the access log anew, where it goes to a file: whoever has moved that away can have it now.
+    pub fn reopen_logs(&self) {
+        if let Some(lines) = &self.lines {
+            lines.reopen();
+        }
     }
 
     /// Offers the listening sockets to another process of the same user at this path, from now on.
@@ -262,6 +278,7 @@ impl Running {
         if let Some(lines) = &self.lines {
             lines.flush();
         }
+        self.exports.finish(LAST_SPANS);
     }
 
     /// Closes the listeners, once what waits in their queues has been accepted.
@@ -282,6 +299,13 @@ impl Drop for Running {
             control.shutdown_background();
         }
     }
+}
+
+/// What has numbers beside the metrics that are registered.
+fn measured(workers: &Arc<Workers>, dial: Option<&Dial>) -> Vec<Arc<dyn Measured>> {
+    let dial = dial.map(|dial| Arc::new(dial.clone()) as Arc<dyn Measured>);
+    let workers: Arc<dyn Measured> = workers.clone();
+    [workers].into_iter().chain(dial).collect()
 }
 
 fn accept_all(
@@ -307,7 +331,8 @@ fn control() -> io::Result<Runtime> {
     builder.worker_threads(1).thread_name("control").enable_all().build()
 }
 
-fn worker_count(server: &ServerConfig) -> usize {
+/// How many workers there are: as many as the processor has cores where the configuration does not say.
+pub fn worker_count(server: &ServerConfig) -> usize {
     match server.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         count => count,
@@ -323,28 +348,7 @@ fn recorder() -> Arc<Recorder> {
     Arc::new(recorder)
 }
 
-fn lines(target: &AccessTarget, workers: usize, recorder: &Recorder) -> Result<Option<Arc<Lines>>, StartError> {
-    let target: Box<dyn io::Write + Send> = match target {
-        AccessTarget::Off => return Ok(None),
-        AccessTarget::Stdout => Box::new(io::stdout()),
-        AccessTarget::Stderr => Box::new(io::stderr()),
-        AccessTarget::File(path) => {
-            access_log::open(path).map_err(|error| StartError::AccessLog { path: path.display().to_string(), error })?
-        }
-    };
-    let log = AccessLog::start(workers, target, recorder.counter(names::ACCESS_LOG_DROPPED, &[]))?;
-    Ok(Some(Arc::new(Lines::new(workers, log))))
-}
-
-fn tools(
-    config: &Config,
-    workers: usize,
-    recorder: &Arc<Recorder>,
-    lines: Option<Arc<Lines>>,
-    control: &Runtime,
-) -> io::Result<Tools> {
-    // Each hasher has keys of its own from the system's randomness.
-    let seeds = (0..workers).map(|worker| RandomState::new().hash_one(worker));
+fn tools(config: &Config, workers: usize, recorder: &Arc<Recorder>, control: &Runtime) -> io::Result<Tools> {
     let anchor = (clock::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
     let upstream = upstream::Tools {
         control: control.handle().clone(),
@@ -354,8 +358,9 @@ fn tools(
         lookup: Arc::new(Lookup::from_policy(&config.dns)),
         sessions: Arc::new(Sessions::new(anchor).map_err(io::Error::other)?),
     };
-    let request_id = Arc::new(RequestId::new(seeds, anchor));
-    Ok(Tools { recorder: recorder.clone(), lines, request_id, upstream, parts: Arc::default() })
+    let request_id = Arc::new(RequestId::new(seeds(workers), anchor));
+    let (lines, tracer, parts) = Default::default();
+    Ok(Tools { recorder: recorder.clone(), lines, request_id, tracer, upstream, parts })
 }
 
 fn codec_refusals(recorder: &Recorder) -> CodecRefusals {
@@ -371,11 +376,4 @@ fn serve_admin(listener: Listener, desk: Arc<Desk>, retiring: CancellationToken,
             Err(error) => tracing::error!(%error, "the admin listener failed"),
         }
     })
-}
-
-async fn flush(lines: Arc<Lines>) {
-    loop {
-        tokio::time::sleep(FLUSH).await;
-        lines.flush();
-    }
 }

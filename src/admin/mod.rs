@@ -3,6 +3,8 @@
 pub mod addresses;
 pub mod guard;
 pub mod health;
+pub mod log;
+pub mod metrics;
 pub mod problem;
 pub mod reload;
 pub mod status;
@@ -14,10 +16,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use axum::response::IntoResponse;
+use axum::http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use axum::routing::{get, post};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -33,8 +33,9 @@ use crate::base::seat::Seats;
 use crate::base::tasks::Group;
 use crate::runtime::Live;
 use crate::runtime::reloads::Reloads;
-use crate::telemetry::names;
-use crate::telemetry::recorder::{Recorder, open_family};
+use crate::telemetry::logging::Dial;
+use crate::telemetry::page::Measured;
+use crate::telemetry::recorder::Recorder;
 use crate::upstream::Upstream;
 use guard::Guard;
 
@@ -54,6 +55,10 @@ pub struct Desk {
     pub live: Live,
     /// The numbers.
     pub recorder: Arc<Recorder>,
+    /// What turns the program's log up and down, where it has one.
+    pub dial: Option<Dial>,
+    /// What else has numbers.
+    pub measured: Vec<Arc<dyn Measured>>,
     /// The listeners and their connections.
     pub listeners: Vec<(SocketAddr, Arc<Seats>)>,
     /// Whether the gateway is going down.
@@ -80,8 +85,9 @@ pub fn router(desk: Arc<Desk>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(health::readyz))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(metrics::metrics))
         .route("/api/v1/status", get(status::status))
+        .route("/api/v1/log/level", get(log::get).put(log::set))
         .route("/api/v1/reload", post(reload::reload))
         .route("/api/v1/upstreams/{upstream}/addresses/{address}/drain", post(addresses::drain))
         .route("/api/v1/upstreams/{upstream}/addresses/{address}/undrain", post(addresses::undrain))
@@ -92,26 +98,6 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .layer(SetResponseHeaderLayer::if_not_present(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
         .layer(CatchPanicLayer::new())
         .with_state(desk)
-}
-
-async fn metrics(State(desk): State<Arc<Desk>>) -> impl IntoResponse {
-    let snapshot = desk.live.now().clone();
-    for (address, seats) in &desk.listeners {
-        let gauge = desk.recorder.gauge(names::CONNECTIONS, &[&address.to_string()]);
-        gauge.set(seats.taken() as f64);
-    }
-    let upstreams: Vec<_> = snapshot.upstreams().iter().map(|upstream| upstream.status()).collect();
-    upstreams.iter().for_each(|upstream| upstream.measure(&desk.recorder));
-    snapshot.providers().iter().for_each(|provider| provider.keys().status().measure(&desk.recorder));
-    snapshot.limits().iter().for_each(|limit| limit.status().measure(&desk.recorder));
-    let mut page = desk.recorder.render();
-    let mut samples = String::new();
-    upstreams.iter().for_each(|upstream| upstream.render(&mut samples));
-    if !samples.is_empty() {
-        open_family(&mut page, names::ENDPOINT_REQUESTS);
-        page.push_str(&samples);
-    }
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page)
 }
 
 /// Serves the pages until it is dropped. Takes no further connection once `retiring` is cancelled.

@@ -17,6 +17,7 @@ use super::headers::Survey;
 use super::identity::Identity;
 use super::reject::{Reason, Reject};
 use super::seat::Seat;
+use super::trace::Trace;
 
 /// One request and its answer.
 #[derive(Debug)]
@@ -53,6 +54,8 @@ pub struct Exchange {
     pub limit: Option<Arc<str>>,
     /// The share that it left of that one.
     limit_left: f32,
+    /// The trace that it belongs to, where there is one.
+    pub trace: Option<Trace>,
     /// When the response head must be there.
     pub deadline: Option<Instant>,
     /// The request body's meter, where there is a body.
@@ -67,7 +70,7 @@ pub struct Exchange {
     pub busy: Busy,
     /// Who takes the exchange over when the response has left: the tunnel behind a 101.
     pub heir: Option<oneshot::Sender<Box<Exchange>>>,
-    observers: [Option<Arc<dyn Observer>>; 2],
+    observers: [Option<Arc<dyn Observer>>; 3],
     seats: [Option<Seat>; 2],
     kept: Vec<Box<dyn Kept>>,
 }
@@ -171,6 +174,7 @@ impl Exchange {
             identity: None,
             limit: None,
             limit_left: 1.0,
+            trace: None,
             deadline: None,
             body_in: None,
             upstream: UpstreamNotes::default(),
@@ -178,13 +182,14 @@ impl Exchange {
             refused_early: None,
             busy,
             heir: None,
-            observers: [None, None],
+            observers: [None, None, None],
             seats: [None, None],
             kept: Vec::new(),
         }
     }
 
-    /// Adds somebody to tell when this is over. There is room for two: the log and the metrics.
+    /// Adds somebody to tell when this is over. There is room for three: the log, the metrics and the
+    /// trace.
     pub fn observe(&mut self, observer: Arc<dyn Observer>) {
         if let Some(free) = self.observers.iter_mut().find(|slot| slot.is_none()) {
             *free = Some(observer);
@@ -215,6 +220,11 @@ impl Exchange {
     pub fn refused_by_limit(&mut self, name: &Arc<str>) {
         self.limit = Some(name.clone());
         self.limit_left = 0.0;
+    }
+
+    /// The trace that somebody can look up, if this is part of one.
+    pub fn sampled_trace(&self) -> Option<u128> {
+        self.trace.as_ref().filter(|trace| trace.takes_part() && trace.is_sampled()).map(|trace| trace.id)
     }
 
     /// Who asks, by the name that a credential vouches for.

@@ -30,10 +30,14 @@ pub enum Reason {
     TokenInvalid,
     /// A token whose time is over.
     TokenExpired,
+    /// No API key or password where one is asked for, or one that is not taken.
+    CredentialsInvalid,
     /// A valid token that does not allow this.
     InsufficientScope,
     /// No keys to verify tokens with.
     KeysUnavailable,
+    /// The service that decides who may pass gives no answer.
+    AuthUnavailable,
     /// A rate limit is used up.
     RateLimited,
     /// Nobody can tell how much may pass.
@@ -71,7 +75,7 @@ pub struct Facts {
 
 impl Reason {
     /// Every reason there is.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::NoRoute,
         Self::MethodNotAllowed,
         Self::BadRequest,
@@ -82,8 +86,10 @@ impl Reason {
         Self::TokenMissing,
         Self::TokenInvalid,
         Self::TokenExpired,
+        Self::CredentialsInvalid,
         Self::InsufficientScope,
         Self::KeysUnavailable,
+        Self::AuthUnavailable,
         Self::RateLimited,
         Self::LimitsUnavailable,
         Self::Overloaded,
@@ -112,8 +118,10 @@ impl Reason {
             Self::TokenMissing => (StatusCode::UNAUTHORIZED, "token_missing", "No token"),
             Self::TokenInvalid => (StatusCode::UNAUTHORIZED, "token_invalid", "Invalid token"),
             Self::TokenExpired => (StatusCode::UNAUTHORIZED, "token_expired", "Expired token"),
+            Self::CredentialsInvalid => (StatusCode::UNAUTHORIZED, "credentials_invalid", "Invalid credentials"),
             Self::InsufficientScope => (StatusCode::FORBIDDEN, "insufficient_scope", "Not allowed"),
             Self::KeysUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "keys_unavailable", "Keys unavailable"),
+            Self::AuthUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "auth_unavailable", "Authorization unavailable"),
             Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
             Self::LimitsUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "limits_unavailable", "Limits unavailable"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),

@@ -3,6 +3,7 @@
 
 mod auth;
 mod balance;
+mod cors;
 mod health;
 mod limit;
 mod redis;
@@ -12,12 +13,14 @@ mod upstream;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::file::{AdminSettings, ConfigFile, DnsSettings, LogSettings, ServerSettings};
+use http::{HeaderName, HeaderValue};
+
+use super::file::{AdminSettings, ConfigFile, DnsSettings, LogSettings, ServerSettings, TracingSettings};
 use super::findings::Findings;
 use super::key::KeyPath;
 use super::load::Environment;
 use super::text::{Fault, RedisAddress, SecretText, Text, did_you_mean};
-use super::{AdminConfig, Config, LogConfig, ServerConfig};
+use super::{AdminConfig, Config, LogConfig, ServerConfig, TracingConfig};
 use crate::base::secret::Secret;
 use crate::upstream::policy::DnsPolicy;
 
@@ -41,6 +44,7 @@ pub(super) fn check(file: &ConfigFile, context: &Context, findings: &mut Finding
         admin: admin(&file.admin, &server, context, findings),
         dns: dns(&file.dns, findings),
         log: log(&file.log),
+        tracing: tracing(&file.tracing, context, findings),
         auth,
         rate_limits,
         redis: redis::redis(file, context, findings),
@@ -56,7 +60,9 @@ impl Context<'_> {
         let sticky = file.upstreams.values().filter_map(|upstream| balance::secret(&upstream.balance));
         let of_auth = file.auth.values().filter_map(|settings| settings.secret.as_ref());
         let of_redis = file.redis.iter().flat_map(|redis| redis.password.iter().chain(&redis.sentinel_password));
-        let secrets = file.admin.token.iter().chain(sticky).chain(of_auth).chain(of_redis);
+        let of_collector = file.tracing.headers.values();
+        let written = file.admin.token.iter().chain(sticky).chain(of_auth);
+        let secrets = written.chain(of_collector).chain(of_redis);
         let path = |text: &Text<SecretText>| match &text.0 {
             SecretText::File(path) => Some(self.folder.join(path)),
             _ => None,
@@ -159,5 +165,26 @@ fn dns(dns: &DnsSettings, findings: &mut Findings) -> DnsPolicy {
 }
 
 fn log(log: &LogSettings) -> LogConfig {
-    LogConfig { level: log.level.0, format: log.format.0, access: log.access.0.clone() }
+    LogConfig { level: log.level.0, format: log.format.0, access: log.access.0.clone(), sample: log.sample }
+}
+
+fn tracing(tracing: &TracingSettings, context: &Context, findings: &mut Findings) -> TracingConfig {
+    let mut headers = Vec::new();
+    for (name, text) in &tracing.headers {
+        let path = KeyPath::dotted("tracing.headers").key(name);
+        // The walk has refused what is not a name.
+        let Ok(name) = name.parse::<HeaderName>() else { continue };
+        match context.secret(&text.0) {
+            Ok(secret) if HeaderValue::from_str(secret.expose()).is_ok() => headers.push((name, secret)),
+            Ok(_) => findings.value(&path, Fault::new("the secret is more than one line, which no field can be")),
+            Err(fault) => findings.value(&path, fault),
+        }
+    }
+    TracingConfig {
+        otlp: tracing.otlp.as_ref().map(|url| url.0.0.clone()),
+        headers,
+        sample: tracing.sample,
+        errors: tracing.errors,
+        service_name: tracing.service_name.clone(),
+    }
 }

@@ -27,6 +27,7 @@ use serde::ser::{Serialize, Serializer};
 use super::{AccessTarget, HostMatch};
 use crate::base::units::{ByteRate, Rate, Size};
 use crate::layers::auth::policy::TokenPlace;
+use crate::layers::cors::policy::Origin;
 use crate::layers::rate_limit::policy::KeyPart;
 use crate::upstream::policy::{Condition, HashKey, HostHeader};
 
@@ -119,6 +120,7 @@ pub const FORMATS: &[Format] = &[
     Format::of::<Rate>(),
     Format::of::<KeyPart>(),
     Format::of::<PlanClaim>(),
+    Format::of::<Origin>(),
 ];
 
 impl Format {

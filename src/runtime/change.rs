@@ -103,8 +103,11 @@ fn settings(old: &Config, new: &Config) -> Vec<String> {
     let mut keys = Vec::new();
     compare("", &written(old), &written(new), &mut keys);
     if old.admin.token != new.admin.token {
-        // Secrets show as the same stars, unless there is none.
+        // Secrets show as the same stars, unless there is none; so do those below.
         keys.push("admin.token".to_owned());
+    }
+    if old.tracing.headers != new.tracing.headers {
+        keys.push("tracing.headers".to_owned());
     }
     if old.redis != new.redis && !keys.iter().any(|key| key.starts_with("redis")) {
         keys.push("redis".to_owned());

@@ -9,7 +9,10 @@ pub mod outgoing;
 pub mod parts;
 pub mod problem;
 pub mod reloads;
+pub mod series;
 pub mod snapshot;
+pub mod traces;
+mod vouching;
 
 use std::sync::Arc;
 

@@ -19,8 +19,10 @@ use crate::base::client::{Client, Phase};
 use crate::base::clock;
 use crate::base::exchange::Origin;
 use crate::base::headers;
+use crate::base::outbox::Outbox;
 use crate::base::seat::Seat;
 use crate::runtime::Live;
+use crate::runtime::mount::Carrier;
 
 /// How long after its last answer an HTTP/1.1 client's next request is awaited though the gateway drains: it may be on
 /// its way. Its answer then says `Connection: close`, which loses nothing; closing at once would lose it.
@@ -49,20 +51,26 @@ impl Service {
         Self { live, limits, worker, codecs }
     }
 
-    /// Serves a connection until it ends, or until `draining` says to end it.
+    /// Serves a connection until it ends, or until `draining` says to end it. Writes through the worker's outbox.
     pub async fn serve(
         self: Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
         seats: Vec<Seat>,
+        outbox: Option<Arc<Outbox>>,
         mut draining: watch::Receiver<bool>,
     ) -> Arc<Client> {
-        let client = Client::new(peer.ip(), seats);
+        let client = Client::through(outbox, peer.ip(), seats);
         client.keep_time();
         let trusted = headers::is_trusted(peer.ip(), &self.limits.trusted);
         let origin = Origin { peer, trusted, scheme: "http", worker: self.worker };
-        let dispatch =
-            Dispatch { live: self.live.clone(), origin, client: client.clone(), limits: self.limits.clone() };
+        let dispatch = Dispatch {
+            live: self.live.clone(),
+            origin,
+            client: client.clone(),
+            limits: self.limits.clone(),
+            carrier: Carrier::default(),
+        };
         let mut watched = Watched {
             codec: Codec::new(self.codecs.clone(), Socket::new(stream, client.clone()), dispatch),
             client: client.clone(),

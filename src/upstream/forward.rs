@@ -2,7 +2,6 @@
 //! and tries again elsewhere where that is [allowed](super::retry).
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -16,6 +15,7 @@ use super::answer;
 use super::attempt::Ended;
 use super::balance::Wish;
 use super::bound::Bound;
+use super::boxes::InBox;
 use super::checkin::{Checkin, give_back};
 use super::connection::{ConnectError, Flow, Kind};
 use super::discard::{self, Aside};
@@ -52,7 +52,7 @@ impl Forward {
 impl Service<Request> for Forward {
     type Response = Response;
     type Error = Refused;
-    type Future = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+    type Future = InBox;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refused>> {
         Poll::Ready(Ok(()))
@@ -60,9 +60,10 @@ impl Service<Request> for Forward {
 
     /// The one box of the stack: everything above is held by value. What is rare is boxed inside, to keep it small.
     fn call(&mut self, request: Request) -> Self::Future {
+        let worker = request.exchange.origin.worker;
         let mut journey = Journey::begin(self.upstream.clone(), &self.route, request);
         // The block uses the journey where it lies; a function would hold it twice.
-        Box::pin(async move {
+        self.upstream.boxes.put(worker, async move {
             match journey.send().await {
                 Ok((response, ticket)) => journey.respond(response, ticket),
                 Err(reject) => journey.fail(reject),
@@ -98,6 +99,8 @@ pub(super) struct Journey {
     pub(super) told: Told,
     /// Addresses that have failed.
     failed: Vec<SocketAddr>,
+    /// Why the next try is made.
+    pub(super) again: Option<Retry>,
     /// The last answer that was not passed on.
     pub(super) aside: Option<Box<Aside>>,
 }
@@ -157,6 +160,7 @@ impl Journey {
             allotted: allotted.time,
             told,
             failed: Vec::new(),
+            again: None,
             aside: None,
         }
     }
@@ -207,8 +211,10 @@ impl Journey {
     async fn send_over(&mut self, ticket: Ticket, entered: Instant) -> Tried {
         let mut fresh = false;
         loop {
+            self.note_try(&ticket, if fresh { clock::now() } else { entered });
             let connected = self.connection(&ticket, entered, fresh).await;
             if ticket.endpoint().is_retired() {
+                self.note_unsent("left");
                 // It has left the answer meanwhile, and may be somebody else's by now.
                 return Tried::Elsewhere(None);
             }
@@ -217,7 +223,9 @@ impl Journey {
                 Err(error) => return self.unreachable(&ticket, error),
             };
             let address = ticket.endpoint().address;
-            match self.attempt(&ticket, connection, rest, entered).await {
+            let tried = self.attempt(&ticket, connection, rest, entered).await;
+            self.note_end(&tried);
+            match tried {
                 Ok(response) => {
                     let status = response.status().as_u16();
                     let fails = self.upstream.policy.retry.takes_status(status);
@@ -227,7 +235,10 @@ impl Journey {
                     Box::pin(self.set_aside(response, &ticket)).await;
                     return Tried::Elsewhere(None);
                 }
-                Err(Ended::Unsent) => self.upstream.metrics.retried(Retry::Stale),
+                Err(Ended::Unsent) => {
+                    self.again = Some(Retry::Stale);
+                    self.upstream.metrics.retried(Retry::Stale);
+                }
                 Err(Ended::Fault(Fault::Stale, ..)) if self.goes_on(address, Fault::Stale) => {}
                 Err(Ended::Fault(fault, came, reject)) => {
                     self.upstream.tried(&ticket, came, None);
@@ -250,6 +261,7 @@ impl Journey {
 
     /// Nothing was sent, so any method may go elsewhere.
     fn unreachable(&mut self, ticket: &Ticket, error: ConnectError) -> Tried {
+        self.note_unsent(if error.is_ours() { "overloaded" } else { Came::Connect.word() });
         if error.is_ours() {
             return Tried::Over(self.upstream.overloaded(error));
         }
@@ -286,6 +298,7 @@ impl Journey {
         };
         match verdict {
             Verdict::Again(reason) => {
+                self.again = Some(reason);
                 self.upstream.metrics.retried(reason);
                 self.request = self.request.take().or_else(|| self.spare.as_ref()?.again());
             }
@@ -313,7 +326,9 @@ impl Journey {
     }
 
     fn respond(mut self, mut response: http::Response<Flow>, ticket: Ticket) -> Outcome {
-        if let Some(cookie) = self.upstream.balancer.load().cookie(&self.wish, ticket.endpoint(), clock::now) {
+        if self.wish != Wish::Anywhere
+            && let Some(cookie) = self.upstream.balancer.load().cookie(&self.wish, ticket.endpoint(), clock::now)
+        {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
         let agreed = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
@@ -327,13 +342,15 @@ impl Journey {
                 _ => Err(self.refuse(Reject::new(Reason::UpstreamProtocol, "the upstream switched protocols unasked"))),
             };
         }
-        let (head, flow) = response.into_parts();
+        let (head, mut flow) = response.into_parts();
+        if let Some(request) = self.request.take() {
+            flow.refill(request.into_parts().0.headers);
+        }
         let idle =
             if answer::is_event_stream(&head.headers) { Duration::ZERO } else { self.upstream.policy.idle_timeout };
         let (worker, body_in) = (self.exchange.origin.worker, self.exchange.body_in.clone());
-        let whole = flow.is_whole().then_some(self.heard);
-        let checkin = Checkin { upstream: self.upstream, ticket, flow, worker, body_in, whole };
-        Ok(Response { head, body: ResponseBody::stream(Box::new(checkin), idle), exchange: self.exchange })
+        let checkin = Checkin { upstream: self.upstream, ticket, flow, worker, body_in };
+        Ok(Response { head, body: checkin.into_body(self.heard, idle), exchange: self.exchange })
     }
 
     fn refuse(mut self, reject: Reject) -> Refused {

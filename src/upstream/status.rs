@@ -16,10 +16,10 @@ use super::services::ServiceStatus;
 use super::standing::Record;
 use crate::base::clock;
 use crate::telemetry::names;
-use crate::telemetry::recorder::{Recorder, sample};
+use crate::telemetry::page::Samples;
 
 /// Addresses with a series of their own in one upstream's metrics; more are not shown one by one.
-const SERIES: usize = 256;
+pub const SERIES: usize = 256;
 
 /// An upstream at one moment.
 #[derive(Clone, Debug, Serialize)]
@@ -126,7 +126,8 @@ pub enum AddressState {
     Draining,
 }
 
-const STATES: [(AddressState, &str); 5] = [
+/// The states, with their words in metrics.
+pub const STATES: [(AddressState, &str); 5] = [
     (AddressState::Healthy, "healthy"),
     (AddressState::Ejected, "ejected"),
     (AddressState::Unhealthy, "unhealthy"),
@@ -233,24 +234,29 @@ impl From<circuit::Phase> for CircuitStatus {
 }
 
 impl UpstreamStatus {
-    /// Sets the gauges of this upstream.
-    pub fn measure(&self, recorder: &Recorder) {
+    /// Adds what a scrape finds of this upstream. An address that has left has no series any more; it may have come back
+    /// meanwhile, and there is one series for an address.
+    pub fn measure(&self, samples: &mut Samples) {
+        let name = self.name.as_str();
         for (state, label) in STATES {
             let count = self.addresses.iter().filter(|address| address.state == state).count();
-            recorder.gauge(names::UPSTREAM_ENDPOINTS, &[&self.name, label]).set(count as f64);
+            samples.add(names::UPSTREAM_ENDPOINTS, &[name, label], count);
         }
         let open: usize = self.addresses.iter().map(|address| address.connections).sum();
         let idle: usize = self.addresses.iter().map(|address| address.idle).sum();
-        recorder.gauge(names::UPSTREAM_CONNECTIONS, &[&self.name, "idle"]).set(idle as f64);
-        recorder.gauge(names::UPSTREAM_CONNECTIONS, &[&self.name, "busy"]).set(open.saturating_sub(idle) as f64);
+        samples.add(names::UPSTREAM_CONNECTIONS, &[name, "idle"], idle);
+        samples.add(names::UPSTREAM_CONNECTIONS, &[name, "busy"], open.saturating_sub(idle));
         if let Some(waiting) = self.waiting {
-            recorder.gauge(names::UPSTREAM_WAITING, &[&self.name]).set(waiting as f64);
+            samples.add(names::UPSTREAM_WAITING, &[name], waiting);
         }
         if let Some(circuit) = self.circuit {
-            recorder.gauge(names::UPSTREAM_CIRCUIT_STATE, &[&self.name]).set(f64::from(circuit.state as u8));
+            samples.add(names::UPSTREAM_CIRCUIT_STATE, &[name], circuit.state as u8);
         }
         if let Some(age) = self.answer_age() {
-            recorder.gauge(names::DNS_ANSWER_AGE, &[&self.name]).set(age);
+            samples.add(names::DNS_ANSWER_AGE, &[name], age);
+        }
+        for address in self.addresses.iter().filter(|address| !address.has_left).take(SERIES) {
+            samples.add(names::ENDPOINT_REQUESTS, &[name, &address.address.to_string()], address.requests);
         }
     }
 
@@ -262,14 +268,5 @@ impl UpstreamStatus {
             targets.chain([srv.age_seconds])
         });
         service.flatten().chain(own).max_by(f64::total_cmp)
-    }
-
-    /// Writes the samples of each address that has not left. One that has has no series any more; it may have come back
-    /// meanwhile, and there is one series for an address.
-    pub fn render(&self, page: &mut String) {
-        for address in self.addresses.iter().filter(|address| !address.has_left).take(SERIES) {
-            let values = [self.name.as_str(), &address.address.to_string()];
-            sample(page, names::ENDPOINT_REQUESTS, &values, address.requests);
-        }
     }
 }

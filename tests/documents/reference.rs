@@ -25,6 +25,7 @@ const FORMATS: &[(&str, &str)] = &[
     ("moment", "`2026-01-31T12:00:00Z`"),
     ("name-server", "`ip` or `ip:port`"),
     ("network", "`ip/bits`"),
+    ("origin", "`https://host`, `https://*.domain`, `*` or `null`"),
     ("path-and-query", "path"),
     ("path-prefix", "path"),
     ("plan-claim", "`claim:NAME`"),

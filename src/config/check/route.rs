@@ -35,6 +35,7 @@ pub(super) fn routes(
             let name = written.unwrap_or_else(|| names.make(at, &path));
             let mut route = route(settings, name, path, upstream, file.server.max_body.0.0);
             route.headers = headers;
+            route.cors = settings.cors.as_ref().map(|cors| super::cors::cors(cors, &place.key("cors"), findings));
             route.auth =
                 settings.auth.as_ref().map(|auth| super::auth::route(auth, &place.key("auth"), file, findings));
             if let Some(written) = &settings.rate_limit {
@@ -77,16 +78,15 @@ fn route(settings: &RouteSettings, name: String, path: PathMatch, upstream: Stri
         deny_ips: distinct(&settings.deny_ips),
         auth: None,
         rate_limits: Vec::new(),
+        cors: None,
     }
 }
 
 /// Where a path decides who may pass, no path may have two spellings: not even on routes where anybody may, or
 /// `/x%2Fadmin` would be a way around the auth of `/x/admin`, or around its lists of addresses.
 fn guard_hosts_with_auth(file: &ConfigFile, routes: &mut [(usize, RouteConfig)]) {
-    let guards =
-        |route: &RouteConfig| route.auth.is_some() || !route.allow_ips.is_empty() || !route.deny_ips.is_empty();
     let asking: Vec<RouteConfig> =
-        routes.iter().filter(|(_, route)| guards(route)).map(|(_, route)| route.clone()).collect();
+        routes.iter().filter(|(_, route)| route.is_guarded()).map(|(_, route)| route.clone()).collect();
     for (at, route) in routes {
         if file.routes[*at].encoded_slashes.is_none() && asking.iter().any(|other| order::shares_host(route, other)) {
             route.encoded_slashes = EncodedSlashes::Reject;

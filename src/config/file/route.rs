@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::auth::RouteAuthSettings;
+use super::cors::CorsSettings;
 use super::limit::RouteLimitsSettings;
 use crate::base::units::Size;
 use crate::config::text::{ExactPath, Label, Prefix, Rewrite, Target, Text};
@@ -76,6 +77,10 @@ pub struct RouteSettings {
     /// Default: everything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RouteLimitsSettings>,
+    /// What pages of other origins may do: the gateway answers the preflights of browsers, and says on all answers who may
+    /// read them, in place of the upstream. Default: what the upstream says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<CorsSettings>,
 }
 
 impl Default for RouteSettings {
@@ -99,6 +104,7 @@ impl Default for RouteSettings {
             deny_ips: Vec::new(),
             auth: None,
             rate_limit: None,
+            cors: None,
         }
     }
 }

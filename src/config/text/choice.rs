@@ -75,6 +75,9 @@ choices! {
     }
     AuthKind as "auth-kind" {
         "jwt" => Self::Jwt,
+        "api_key" => Self::ApiKey,
+        "basic" => Self::Basic,
+        "forward" => Self::Forward,
     }
     Mode as "mode" {
         "enforce" => Self::Enforce,

@@ -29,7 +29,7 @@ use self::limit::Bound;
 use self::policy::{Measure, OnStoreError};
 use self::round::{Meeting, Place, Round};
 use self::shared::{Answer, Scripts, Wanted};
-use super::gate::{Decision, Gate, Verdict};
+use super::gate::{Decide, Gate, Verdict};
 use crate::base::clock;
 use crate::base::reject::{Reason, Reject};
 use crate::base::request::{Outcome, Request};
@@ -89,10 +89,10 @@ impl Gate for RateLimit {
                 let wanted = limits.wanted(request, &meetings);
                 let (limits, redis, scripts) = (limits.clone(), redis.clone(), scripts.clone());
                 let worker = request.exchange.origin.worker;
-                Verdict::Later(Box::pin(async move {
+                Verdict::Ask(Box::pin(async move {
                     let answers = shared::take(&redis, &scripts, worker, &wanted).await;
-                    let decide: Decision<Passed> =
-                        Box::new(move |request| limits.heard(request, meetings, answers, wanted));
+                    let decide: Decide<Passed> =
+                        Box::new(move |request| verdict(limits.heard(request, meetings, answers, wanted)));
                     decide
                 }))
             }

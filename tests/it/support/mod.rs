@@ -2,6 +2,7 @@
 
 pub(crate) mod backend;
 pub(crate) mod client;
+pub(crate) mod collector;
 pub(crate) mod crowd;
 mod eventually;
 pub(crate) mod frames;
@@ -10,11 +11,13 @@ pub(crate) mod issuer;
 pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod process;
+pub(crate) mod program;
 pub(crate) mod raw;
 pub(crate) mod redis;
 pub(crate) mod scrape;
 pub(crate) mod steady;
 pub(crate) mod storm;
+pub(crate) mod strangers;
 pub(crate) mod tokens;
 pub(crate) mod town;
 pub(crate) mod wire;

@@ -63,6 +63,11 @@ impl Process {
         (process, addresses[0], addresses[1])
     }
 
+    /// Makes its configuration one that cannot be taken.
+    pub(crate) fn spoil(&self) {
+        std::fs::write(self.folder.as_ref().unwrap().path().join("gateway.toml"), "no table").unwrap();
+    }
+
     /// What it has printed, on either stream.
     pub(crate) fn printed(&self) -> String {
         self.printed.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -3,6 +3,8 @@
 
 #[path = "properties/cache.rs"]
 mod cache;
+#[path = "properties/cache_fields.rs"]
+mod cache_fields;
 #[path = "properties/endpoints.rs"]
 mod endpoints;
 

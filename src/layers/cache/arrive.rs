@@ -152,9 +152,13 @@ impl<S> Fetch<S> {
         let Response { mut head, body, exchange } = response;
         let asked = (&self.ask, &gone.client);
         let meta = self.judge(head.status, &head.headers, gone, now, &exchange).map(Arc::new);
-        let place = meta.and_then(|meta| Some((meta, self.place_for(&head.headers, &body)?)));
-        let Some((meta, (fill, reader))) = place else {
-            self.cache.store.note_shared(self.key.bytes(), false, now.instant);
+        let meta = meta.filter(|_| self.fits(&head.headers, &body));
+        let place = meta.as_ref().and_then(|_| self.place_for(&body));
+        let (Some(meta), Some((fill, reader))) = (&meta, place) else {
+            // Where there is only no memory for it, there may be the next time.
+            if meta.is_none() {
+                self.cache.store.note_shared(self.key.bytes(), false, now.instant);
+            }
             lead.into_iter().for_each(Lead::dissolve);
             Told::forwarded(self.why).write(&mut head.headers);
             return answer(head, Content::Coming(body), asked, now, exchange);
@@ -177,13 +181,13 @@ impl<S> Fetch<S> {
         };
         let content = match pump.begin().await {
             Ok(whole) => {
-                land(lead, Some(&meta), || LandedBody::Whole(whole.clone()), now);
+                land(lead, Some(meta), || LandedBody::Whole(whole.clone()), now);
                 Content::Whole(whole)
             }
             Err(rest) => {
                 match rest {
                     Some(mut pump) => {
-                        pump.lead = land(lead, Some(&meta), || LandedBody::Growing(fill), now);
+                        pump.lead = land(lead, Some(meta), || LandedBody::Growing(fill), now);
                         self.cache.store.tasks.spawn(pump.run());
                     }
                     None => lead.into_iter().for_each(Lead::dissolve),
@@ -194,16 +198,16 @@ impl<S> Fetch<S> {
         answer(head, content, asked, now, exchange)
     }
 
-    /// The place for a body and its first reader, if it may be kept.
-    fn place_for(&self, headers: &HeaderMap, body: &ResponseBody) -> Option<(Arc<Fill>, Reader)> {
+    /// Whether a body is one that can be kept.
+    fn fits(&self, headers: &HeaderMap, body: &ResponseBody) -> bool {
         let endless = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-        if !body.is_framed() || endless || headers.contains_key(TRAILER) {
-            return None;
-        }
+        let small = body.size_hint().exact().is_none_or(|length| length <= self.cache.max_object);
+        body.is_framed() && small && !endless && !headers.contains_key(TRAILER)
+    }
+
+    /// The place for a body and its first reader, where there is memory for it.
+    fn place_for(&self, body: &ResponseBody) -> Option<(Arc<Fill>, Reader)> {
         let (length, most) = (body.size_hint().exact(), self.cache.max_object);
-        if length.is_some_and(|length| length > most) {
-            return None;
-        }
         let fill = Fill::new(length, most, self.cache.store.room.take(length.unwrap_or(0))?);
         let reader = fill.read()?;
         Some((fill, reader))

@@ -133,6 +133,12 @@ impl Fill {
         body
     }
 
+    /// Whether it is larger than what may be kept.
+    pub fn is_too_large(&self) -> bool {
+        let state = self.lock();
+        state.end > state.most
+    }
+
     /// No more comes.
     pub fn break_off(&self) {
         let mut state = self.lock();

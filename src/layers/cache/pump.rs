@@ -118,7 +118,10 @@ impl Pump {
                 Some(body)
             }
             None => {
-                self.store.note_shared(self.key.bytes(), false, self.store.now().instant);
+                // Where there was only no memory for it, there may be the next time.
+                if self.fill.is_too_large() {
+                    self.store.note_shared(self.key.bytes(), false, self.store.now().instant);
+                }
                 None
             }
         }

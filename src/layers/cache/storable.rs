@@ -65,7 +65,8 @@ pub fn judge(it: &Circumstances<'_>) -> Result<(), Refusal> {
     if it.authorized && !(directives.public || directives.must_revalidate || directives.s_maxage.is_some()) {
         return Err(Refusal::Personal);
     }
-    if it.headers.get_all(VARY).iter().any(|line| line.as_bytes().split(|&byte| byte == b',').any(is_star)) {
+    let mut varies = it.headers.get_all(VARY).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+    if varies.any(is_unknowable) {
         return Err(Refusal::Varies);
     }
     let validates = it.headers.contains_key(ETAG) || it.headers.contains_key(LAST_MODIFIED);
@@ -81,8 +82,22 @@ pub fn judge(it: &Circumstances<'_>) -> Result<(), Refusal> {
     }
 }
 
-fn is_star(item: &[u8]) -> bool {
-    item.trim_ascii() == b"*"
+/// Whether a response that depends on this depends on what no other request can be compared by: on anything at all, or on
+/// what the gateway itself says to the upstream of each request behind the cache.
+fn is_unknowable(item: &[u8]) -> bool {
+    const OURS: [&str; 10] = [
+        "*",
+        "x-forwarded-for",
+        "x-real-ip",
+        "forwarded",
+        "via",
+        "x-request-id",
+        "x-request-timeout",
+        "traceparent",
+        "tracestate",
+        "connection",
+    ];
+    OURS.iter().any(|name| item.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
 }
 
 /// Final statuses whose meaning for caches is known here (RFC 9110 §15).
@@ -155,7 +170,7 @@ mod tests {
         }
         assert_eq!(verdict(200, false, &[("etag", "\"a\"")]), Err(Refusal::Useless));
         assert_eq!(verdict(200, false, &[("cache-control", "max-age=0, stale-if-error=9")]), Ok(()));
-        for vary in ["*", "accept, *", ", *"] {
+        for vary in ["*", "accept, *", ", *", "accept, X-Forwarded-For", "forwarded", "x-request-id"] {
             let lines = [("cache-control", "max-age=60"), ("vary", vary)];
             assert_eq!(verdict(200, false, &lines), Err(Refusal::Varies), "{vary}");
         }

@@ -3,6 +3,8 @@
 
 #[path = "properties/endpoints.rs"]
 mod endpoints;
+#[path = "properties/trace.rs"]
+mod trace;
 
 use std::net::IpAddr;
 

@@ -7,6 +7,8 @@ mod cache;
 mod cache_fields;
 #[path = "properties/endpoints.rs"]
 mod endpoints;
+#[path = "properties/trace.rs"]
+mod trace;
 
 use std::net::IpAddr;
 

@@ -1,5 +1,5 @@
-//! `/metrics`: the numbers, for whoever scrapes. They are gathered and written on a thread of its own, not where
-//! connections are accepted, and never on a worker.
+//! `/metrics`: the numbers, for whoever scrapes. They are gathered and written on a thread of its own, which
+//! gives way to those that serve: what a great many series take is felt in nobody's request.
 
 use std::sync::Arc;
 
@@ -18,7 +18,12 @@ use crate::telemetry::page::{Form, Samples};
 pub async fn metrics(State(desk): State<Arc<Desk>>, fields: HeaderMap) -> Response {
     let accept = fields.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let form = Form::accepted(accept);
-    let Some(page) = tasks::blocking_on(&Handle::current(), move || page(&desk, form)).await else {
+    let control = Handle::current();
+    let written = tasks::behind(move || {
+        let _within = control.enter();
+        page(&desk, form)
+    });
+    let Some(page) = written.await else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let fields = [(CONTENT_TYPE, form.content_type()), (VARY, "Accept")];
@@ -32,8 +37,9 @@ fn page(desk: &Desk, form: Form) -> String {
     }
     desk.measured.iter().for_each(|one| one.measure(&mut samples));
     let snapshot = desk.live.now().clone();
-    snapshot.upstreams().iter().for_each(|upstream| upstream.status().measure(&mut samples));
+    snapshot.upstreams().iter().for_each(|upstream| upstream.measure(&mut samples));
     snapshot.providers().iter().for_each(|provider| provider.keys().status().measure(&mut samples));
     snapshot.limits().iter().for_each(|limit| limit.status().measure(&mut samples));
+    snapshot.cache().into_iter().for_each(|store| store.status().measure(&mut samples));
     desk.recorder.page(form, &samples)
 }

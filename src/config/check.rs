@@ -3,6 +3,7 @@
 
 mod auth;
 mod balance;
+mod cache;
 mod cors;
 mod health;
 mod limit;
@@ -44,6 +45,7 @@ pub(super) fn check(file: &ConfigFile, context: &Context, findings: &mut Finding
         admin: admin(&file.admin, &server, context, findings),
         dns: dns(&file.dns, findings),
         log: log(&file.log),
+        cache: cache::cache(file, findings),
         tracing: tracing(&file.tracing, context, findings),
         auth,
         rate_limits,
@@ -59,10 +61,9 @@ impl Context<'_> {
     pub(super) fn secret_files(&self, file: &ConfigFile) -> Vec<PathBuf> {
         let sticky = file.upstreams.values().filter_map(|upstream| balance::secret(&upstream.balance));
         let of_auth = file.auth.values().filter_map(|settings| settings.secret.as_ref());
-        let of_redis = file.redis.iter().flat_map(|redis| redis.password.iter().chain(&redis.sentinel_password));
         let of_collector = file.tracing.headers.values();
-        let written = file.admin.token.iter().chain(sticky).chain(of_auth);
-        let secrets = written.chain(of_collector).chain(of_redis);
+        let of_redis = file.redis.iter().flat_map(|redis| redis.password.iter().chain(&redis.sentinel_password));
+        let secrets = file.admin.token.iter().chain(sticky).chain(of_auth).chain(of_redis).chain(of_collector);
         let path = |text: &Text<SecretText>| match &text.0 {
             SecretText::File(path) => Some(self.folder.join(path)),
             _ => None,

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeSet;
 
+use crate::base::cache::CacheNote;
 use crate::base::reject::Reason;
 use crate::config::{Config, RouteConfig};
 use crate::layers::auth::failure::RESULTS;
 use crate::layers::auth::fetch::FetchError;
 use crate::layers::auth::policy::Mode;
 use crate::layers::metrics::{METHODS, STATUS_LABELS};
+use crate::layers::rate_limit::policy as limit;
 use crate::telemetry::names::{self, Name};
 use crate::telemetry::{histogram, process};
 use crate::upstream::answers::LookupFailure;
@@ -36,7 +38,9 @@ fn of(name: &Name, config: &Config, workers: usize) -> usize {
         names::REQUESTS => config.routes.iter().map(methods).sum::<usize>() * STATUS_LABELS + unmatched(),
         names::REQUEST_DURATION => routes * histogram::SERIES,
         names::REQUESTS_IN_FLIGHT => routes,
-        names::REFUSALS => (routes + config.routes.iter().filter(|route| observes(route)).count()) * Reason::ALL.len(),
+        names::REFUSALS => {
+            (routes + config.routes.iter().filter(|route| observes(config, route)).count()) * Reason::ALL.len()
+        }
         names::UPSTREAM_REQUESTS => upstreams * OUTCOMES.len(),
         names::UPSTREAM_DURATION => upstreams * histogram::SERIES,
         names::UPSTREAM_ENDPOINTS => upstreams * STATES.len(),
@@ -52,18 +56,22 @@ fn of(name: &Name, config: &Config, workers: usize) -> usize {
         names::AUTH => config.auth.len() * RESULTS.len(),
         names::JWKS_REFRESHES => config.auth.len() * (1 + FetchError::WORDS.len()),
         names::JWKS_AGE => config.auth.len(),
-        names::RATE_LIMIT_DECISIONS => config.rate_limits.len() * 4, // two decisions; the mode may have been another
+        names::RATE_LIMIT_DECISIONS => config.rate_limits.len() * 4, // allowed and refused, in two modes
         names::RATE_LIMIT_KEYS
         | names::RATE_LIMIT_STORE_ERRORS
         | names::RATE_LIMIT_EVICTIONS
         | names::RATE_LIMIT_OVERFLOWS => config.rate_limits.len(),
+        names::CACHE_REQUESTS => {
+            config.routes.iter().filter(|route| route.cache.is_some()).count() * CacheNote::ALL.len()
+        }
+        names::REDIS_UP | names::REDIS_REPLICAS => usize::from(config.redis.is_some()),
         names::BUILD_INFO => 1,
         names::CONFIG_RELOADS => 2,
         names::TRACE_SPANS => 3,
         names::CONNECTIONS | names::CONNECTIONS_REFUSED => config.server.listen.len(),
         names::WORKER_CONNECTIONS => workers,
         names::WORKER_TASKS | names::WORKER_BUSY => workers + 1,
-        // Those without a label. What nothing here counts yet has no series.
+        // Those without a label.
         _ => usize::from(name.labels.is_empty()),
     }
 }
@@ -87,9 +95,12 @@ fn unmatched() -> usize {
     METHODS.len() * (refusals.len() + 2)
 }
 
-fn observes(route: &RouteConfig) -> bool {
-    // Which limits of a route only look is not looked up: the bound is one.
-    !route.rate_limits.is_empty() || route.auth.as_ref().is_some_and(|auth| auth.mode == Mode::Observe)
+/// Whether anything on the route only counts what it would refuse.
+fn observes(config: &Config, route: &RouteConfig) -> bool {
+    let limits =
+        |name: &str| config.rate_limits.iter().any(|limit| limit.name == name && limit.mode == limit::Mode::Observe);
+    route.auth.as_ref().is_some_and(|auth| auth.mode == Mode::Observe)
+        || route.rate_limits.iter().any(|used| limits(&used.name))
 }
 
 fn addresses(policy: &UpstreamPolicy) -> usize {
@@ -113,7 +124,7 @@ mod tests {
         [auth.p]\nsecret = 'old-0123456789abcdef0123456789abcdef'
         [upstreams.a]\naddresses = ['10.0.0.1:80', '10.0.0.2:80']
         [upstreams.b]\ndns = 'b:80'\nmax_connections = 3
-        [[routes]]\nname = 'x'\nprefix = '/x'\nupstream = 'a'\nmethods = ['GET', 'POST']
+        [[routes]]\nname = 'x'\nprefix = '/x'\nupstream = 'a'\ncache = true\nmethods = ['GET', 'POST']
         [[routes]]\nname = 'y'\nprefix = '/y'\nupstream = 'b'\nauth = { use = 'p', mode = 'observe' }";
 
     #[test]
@@ -128,10 +139,14 @@ mod tests {
     }
 
     #[test]
-    fn only_what_nothing_counts_yet_has_no_series() {
-        let config = load::from_text(&format!("{CONFIG}\n[upstreams.b.circuit]")).unwrap().config;
+    fn what_is_configured_has_series_of_every_family() {
+        let config = load::from_text(&format!(
+            "{CONFIG}\n[upstreams.b.circuit]\n[rate_limits.l]\nrate = '1/s'\n[redis]\nurl = 'redis://127.0.0.1'"
+        ))
+        .unwrap()
+        .config;
         let none: Vec<&str> =
             greatest(&config, 2).iter().filter(|(_, most)| *most == 0).map(|(name, _)| name.id).collect();
-        assert!(none.iter().all(|id| id.contains("_rate_limit_") || id.contains("_cache_")), "{none:?}");
+        assert!(none.is_empty(), "{none:?}");
     }
 }

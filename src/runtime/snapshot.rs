@@ -8,6 +8,7 @@ use axum::Router;
 
 use super::mount::Mount;
 use crate::layers::auth::provider::Provider;
+use crate::layers::cache::store::Store;
 use crate::layers::rate_limit::limit::Limit;
 use crate::layers::redis::Redis;
 use crate::upstream::Upstream;
@@ -28,6 +29,7 @@ pub struct Snapshot {
     pub(super) limits: Vec<Arc<Limit>>,
     pub(super) redis: Option<Arc<Redis>>,
     pub(super) routes: Vec<Arc<str>>,
+    pub(super) cache: Option<Arc<Store>>,
 }
 
 impl Snapshot {
@@ -53,6 +55,11 @@ impl Snapshot {
     /// Those who can vouch for a client, in name order.
     pub fn providers(&self) -> &[Arc<Provider>] {
         &self.providers
+    }
+
+    /// What is kept of responses, where any route keeps some.
+    pub fn cache(&self) -> Option<&Arc<Store>> {
+        self.cache.as_ref()
     }
 
     /// How much may pass, in name order.

@@ -7,11 +7,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, TryLockError};
 use std::time::Duration;
 
+use super::page::Number;
+
 /// Upper bounds of the buckets, in seconds: 1 ms to 10 s.
 pub const BOUNDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Series that one histogram is: its buckets, one without a bound, sum and count.
 pub const SERIES: usize = BUCKETS + 2;
 const BUCKETS: usize = BOUNDS.len() + 1;
+/// The bounds as Prometheus stores them, so that both formats make the same series.
+const BOUND_TEXTS: [&str; BUCKETS] =
+    ["0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1.0", "2.5", "5.0", "10.0", "+Inf"];
 const BOUND_MICROS: [u64; 13] = [
     1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
 ];
@@ -56,11 +61,8 @@ impl Histogram {
         let mut count = 0;
         for (index, bucket) in self.buckets.iter().enumerate() {
             count += bucket.load(Ordering::Relaxed);
-            // Bounds are told as Prometheus stores them, so that both formats make the same series.
-            let _ = match BOUNDS.get(index) {
-                Some(bound) => write!(page, "{id}_bucket{{{labels}le=\"{bound:?}\"}} {count}"),
-                None => write!(page, "{id}_bucket{{{labels}le=\"+Inf\"}} {count}"),
-            };
+            page.extend([id, "_bucket{", labels, "le=\"", BOUND_TEXTS[index], "\"} "]);
+            count.push(page);
             if let Some(Example { trace, took, at }) = self.latest(index).filter(|_| examples) {
                 let (took, at) = (took.as_secs_f64(), at.as_millis() as f64 / 1000.0);
                 let _ = write!(page, " # {{trace_id=\"{trace:032x}\"}} {took} {at:.3}");
@@ -68,20 +70,19 @@ impl Histogram {
             page.push('\n');
         }
         let seconds = Duration::from_nanos(self.nanos.load(Ordering::Relaxed)).as_secs_f64();
-        let own = braced(labels);
-        let _ = writeln!(page, "{id}_sum{own} {seconds}\n{id}_count{own} {count}");
+        for (end, value) in [("_sum", seconds), ("_count", count as f64)] {
+            page.extend([id, end]);
+            if let Some(labels) = labels.strip_suffix(',') {
+                page.extend(["{", labels, "}"]);
+            }
+            page.push(' ');
+            value.push(page);
+            page.push('\n');
+        }
     }
 
     fn latest(&self, bucket: usize) -> Option<Example> {
         *self.examples.get()?[bucket].lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-/// Labels as they stand behind a name: nothing where there are none.
-pub fn braced(labels: &str) -> String {
-    match labels.trim_end_matches(',') {
-        "" => String::new(),
-        labels => format!("{{{labels}}}"),
     }
 }
 
@@ -130,9 +131,10 @@ mod tests {
     }
 
     #[test]
-    fn the_two_tables_of_bounds_agree() {
-        for (seconds, micros) in BOUNDS.iter().zip(BOUND_MICROS) {
+    fn the_tables_of_bounds_agree() {
+        for ((seconds, micros), text) in BOUNDS.iter().zip(BOUND_MICROS).zip(BOUND_TEXTS) {
             assert_eq!(Duration::from_secs_f64(*seconds), Duration::from_micros(micros));
+            assert_eq!(format!("{seconds:?}"), text);
         }
     }
 }

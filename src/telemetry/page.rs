@@ -2,9 +2,9 @@
 //! Families stand in the order of `names`, each in one piece, those without a sample not at all.
 
 use std::collections::BTreeMap;
-use std::fmt::{Display, Write};
+use std::fmt::Write;
+use std::net::SocketAddr;
 
-use super::histogram::braced;
 use super::names::{Kind, Name};
 
 /// A format of the page.
@@ -84,9 +84,38 @@ pub struct Samples(BTreeMap<&'static str, String>);
 
 impl Samples {
     /// Adds one.
-    pub fn add(&mut self, name: Name, values: &[&str], value: impl Display) {
+    pub fn add(&mut self, name: Name, values: &[&str], value: impl Number) {
         let lines = self.0.entry(name.id).or_default();
-        write_sample(lines, name.id, &label_text(name, values), value);
+        lines.push_str(name.id);
+        if !values.is_empty() {
+            lines.push('{');
+            push_labels(lines, name, values);
+            lines.pop();
+            lines.push('}');
+        }
+        push_value(lines, value);
+    }
+
+    /// The same for a family with two labels, of which the second is an address: of these there may be many.
+    pub fn add_address(&mut self, name: Name, first: &str, address: SocketAddr, value: impl Number) {
+        let [label, of_address] = name.labels else { return };
+        let lines = self.0.entry(name.id).or_default();
+        lines.extend([name.id, "{"]);
+        push_label(lines, label, first);
+        lines.extend([*of_address, "=\""]);
+        match address {
+            SocketAddr::V4(v4) => {
+                for (index, octet) in v4.ip().octets().into_iter().enumerate() {
+                    lines.push_str(if index > 0 { "." } else { "" });
+                    u64::from(octet).push(lines);
+                }
+                lines.push(':');
+                u64::from(v4.port()).push(lines);
+            }
+            SocketAddr::V6(v6) => drop(write!(lines, "{v6}")),
+        }
+        lines.push_str("\"}");
+        push_value(lines, value);
     }
 
     /// The lines of a family.
@@ -101,31 +130,81 @@ pub trait Measured: Send + Sync + std::fmt::Debug {
     fn measure(&self, samples: &mut Samples);
 }
 
+/// What a sample can be: written without the machinery of formatting, which would be most of a page's time.
+pub trait Number {
+    /// Appends it.
+    fn push(self, text: &mut String);
+}
+
+impl Number for u64 {
+    fn push(self, text: &mut String) {
+        let (mut value, mut digits) = (self, [0; 20]);
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (value % 10) as u8;
+            value /= 10;
+            if value == 0 {
+                break;
+            }
+        }
+        text.push_str(std::str::from_utf8(&digits[at..]).unwrap_or_default());
+    }
+}
+
+impl Number for usize {
+    fn push(self, text: &mut String) {
+        (self as u64).push(text);
+    }
+}
+
+impl Number for f64 {
+    fn push(self, text: &mut String) {
+        if self.fract() == 0.0 && (0.0..1e15).contains(&self) {
+            (self as u64).push(text);
+        } else {
+            let _ = write!(text, "{self}");
+        }
+    }
+}
+
 /// Writes a line; `labels` is `a="b",` or empty.
-pub(super) fn write_sample(page: &mut String, id: &str, labels: &str, value: impl Display) {
-    let _ = match labels.strip_suffix(',') {
-        Some(labels) => writeln!(page, "{id}{{{labels}}} {value}"),
-        None => writeln!(page, "{id}{} {value}", braced(labels)),
-    };
+pub(super) fn write_sample(page: &mut String, id: &str, labels: &str, value: impl Number) {
+    page.push_str(id);
+    if let Some(labels) = labels.strip_suffix(',') {
+        page.extend(["{", labels, "}"]);
+    }
+    push_value(page, value);
+}
+
+fn push_value(page: &mut String, value: impl Number) {
+    page.push(' ');
+    value.push(page);
+    page.push('\n');
 }
 
 /// Label values as they are written, with a comma behind each.
 pub(super) fn label_text(name: Name, values: &[&str]) -> String {
-    debug_assert_eq!(name.labels.len(), values.len(), "{}", name.id);
     let mut text = String::with_capacity(values.iter().map(|value| value.len() + 16).sum());
-    for (label, value) in name.labels.iter().zip(values) {
-        let _ = write!(text, "{label}=\"");
-        for char in value.chars() {
-            match char {
-                '\\' => text.push_str("\\\\"),
-                '"' => text.push_str("\\\""),
-                '\n' => text.push_str("\\n"),
-                char => text.push(char),
-            }
-        }
-        text.push_str("\",");
-    }
+    push_labels(&mut text, name, values);
     text
+}
+
+fn push_labels(text: &mut String, name: Name, values: &[&str]) {
+    debug_assert_eq!(name.labels.len(), values.len(), "{}", name.id);
+    for (label, value) in name.labels.iter().zip(values) {
+        push_label(text, label, value);
+    }
+}
+
+fn push_label(text: &mut String, label: &str, value: &str) {
+    text.extend([label, "=\""]);
+    if value.bytes().any(|byte| matches!(byte, b'\\' | b'"' | b'\n')) {
+        text.push_str(&value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"));
+    } else {
+        text.push_str(value);
+    }
+    text.push_str("\",");
 }
 
 #[cfg(test)]
@@ -187,5 +266,12 @@ mod tests {
         samples.add(names::CACHE_BYTES, &[], 7_u64);
         assert_eq!(samples.of(names::CACHE_BYTES), "tollgate_cache_bytes 1.5\ntollgate_cache_bytes 7\n");
         assert_eq!(samples.of(names::REQUESTS), "");
+        for address in ["10.0.200.3:8080", "[::1]:80"] {
+            let mut one = Samples::default();
+            one.add_address(names::ENDPOINT_REQUESTS, "a\"", address.parse().unwrap(), u64::MAX);
+            let mut other = Samples::default();
+            other.add(names::ENDPOINT_REQUESTS, &["a\"", address], u64::MAX);
+            assert_eq!(one.of(names::ENDPOINT_REQUESTS), other.of(names::ENDPOINT_REQUESTS));
+        }
     }
 }

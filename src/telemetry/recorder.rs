@@ -6,7 +6,7 @@
 //! configuration has any more leave the page when the last request that counts there is over.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -22,7 +22,11 @@ use super::process::Process;
 pub struct Recorder {
     families: Box<[Family]>,
     owners: ArcSwapOption<Owners>,
+    /// Whether there may be series that nobody owns.
+    untidy: AtomicBool,
     process: Process,
+    /// Bytes of a page.
+    length: AtomicUsize,
 }
 
 /// The names that a configuration has, by the label that they are values of. A label that is not here is nobody's name.
@@ -55,7 +59,13 @@ const OWNING: [&str; 4] = ["route", "upstream", "auth", "limit"];
 impl Default for Recorder {
     fn default() -> Self {
         let families = names::ALL.iter().map(|name| Family { name: *name, series: Mutex::default() });
-        Self { families: families.collect(), owners: ArcSwapOption::empty(), process: Process::default() }
+        Self {
+            families: families.collect(),
+            owners: ArcSwapOption::empty(),
+            untidy: AtomicBool::new(false),
+            process: Process::default(),
+            length: AtomicUsize::new(4096),
+        }
     }
 }
 
@@ -87,12 +97,17 @@ impl Recorder {
     /// From now on only these have series, and what still counts for others until it ends.
     pub fn belongs_to(&self, owners: Owners) {
         self.owners.store(Some(Arc::new(owners)));
+        self.untidy.store(true, Ordering::Release);
     }
 
     /// Forgets the series that belong to nobody any more.
     pub fn prune(&self) {
-        if let Some(owners) = &*self.owners.load() {
-            self.families.iter().for_each(|family| family.prune(owners));
+        let owners = self.owners.load();
+        let Some(owners) = owners.as_ref() else { return };
+        // Until nothing is left that somebody still counts for whose name is gone.
+        if self.untidy.swap(false, Ordering::AcqRel) {
+            let left = self.families.iter().map(|family| family.prune(owners)).fold(false, |any, left| any | left);
+            self.untidy.fetch_or(left, Ordering::AcqRel);
         }
     }
 
@@ -114,12 +129,14 @@ impl Recorder {
     /// The page, with samples that were found out for it.
     pub fn page(&self, form: Form, samples: &Samples) -> String {
         self.prune();
-        let mut page = String::new();
+        // About as long as the one before: a page that grows is copied again and again.
+        let mut page = String::with_capacity(self.length.load(Ordering::Relaxed));
         for family in &self.families {
             family.render(form, samples.of(family.name), &mut page);
         }
         self.process.render(form, &mut page);
         form.close(&mut page);
+        self.length.store(page.len() + page.len() / 16, Ordering::Relaxed);
         page
     }
 
@@ -128,6 +145,8 @@ impl Recorder {
         let owner = name.labels.iter().zip(values).find(|(label, _)| OWNING.contains(label));
         let owner = owner.map(|(label, value)| (*label, (*value).into()));
         let mut series = family.lock();
+        // It may be for a request that ends on the configuration before.
+        self.untidy.store(true, Ordering::Release);
         let series = series.entry(label_text(name, values).into()).or_insert_with(|| Series { owner, value: new() });
         Some(series.value.clone())
     }
@@ -138,8 +157,16 @@ impl Family {
         self.series.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn prune(&self, owners: &Owners) {
-        self.lock().retain(|_, series| !series.is_nobodys(owners));
+    /// Whether some have to stay that nobody owns.
+    fn prune(&self, owners: &Owners) -> bool {
+        let mut left = false;
+        self.lock().retain(|_, series| {
+            let orphaned = series.is_orphaned(owners);
+            let stays = !orphaned || series.value.holders() > 1;
+            left |= stays && orphaned;
+            stays
+        });
+        left
     }
 
     fn render(&self, form: Form, samples: &str, page: &mut String) {
@@ -163,11 +190,10 @@ impl Family {
 }
 
 impl Series {
-    /// Whether its owner is gone, and everybody who counted for it.
-    fn is_nobodys(&self, owners: &Owners) -> bool {
+    /// Whether its owner is gone.
+    fn is_orphaned(&self, owners: &Owners) -> bool {
         let Some((label, name)) = &self.owner else { return false };
-        let gone = owners.get(label).is_some_and(|names| !names.contains(&**name));
-        gone && self.value.holders() == 1
+        owners.get(label).is_some_and(|names| !names.contains(&**name))
     }
 }
 

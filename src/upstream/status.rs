@@ -79,9 +79,6 @@ pub struct AddressStatus {
     /// How long it is left out at least, in seconds; 0 when the next request tries whether it is well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ejected_seconds: Option<f64>,
-    /// Whether it is no address of the upstream any more.
-    #[serde(skip)]
-    pub has_left: bool,
     /// Its share relative to the others.
     pub weight: u32,
     /// Whether others come first: 0 is served before 1.
@@ -126,7 +123,7 @@ pub enum AddressState {
     Draining,
 }
 
-/// The states, with their words in metrics.
+/// The states, in their order, with their words in metrics.
 pub const STATES: [(AddressState, &str); 5] = [
     (AddressState::Healthy, "healthy"),
     (AddressState::Ejected, "ejected"),
@@ -149,7 +146,6 @@ impl AddressStatus {
             state,
             why,
             ejected_seconds: left_out.filter(|_| state == AddressState::Ejected).map(|left| left.as_secs_f64()),
-            has_left: endpoint.is_retired(),
             weight: endpoint.weight(),
             priority: endpoint.priority(),
             in_flight: endpoint.in_flight(),
@@ -163,31 +159,38 @@ impl AddressStatus {
 }
 
 impl Record {
+    fn bare_state(&self) -> AddressState {
+        match () {
+            () if self.drained => AddressState::Draining,
+            () if self.verdict == Some(Verdict::Unchecked) => AddressState::Checking,
+            () if self.is_unhealthy() => AddressState::Unhealthy,
+            () => match self.case.phase {
+                Phase::Serving | Phase::Suspect(_) => AddressState::Healthy,
+                Phase::Ejected { .. } | Phase::Trial { .. } => AddressState::Ejected,
+            },
+        }
+    }
+
     /// The state, why, and how long an ejection still takes.
     fn state(&self, now: Instant) -> (AddressState, Option<String>, Option<Duration>) {
         let complaint = || self.complaint.as_ref().map(|complaint| format!("its last check was bad: {complaint}"));
-        if self.drained {
-            return (AddressState::Draining, Some("an operator has drained it".to_owned()), None);
-        }
-        if self.verdict == Some(Verdict::Unchecked) {
-            return (AddressState::Checking, Some("it was not checked yet".to_owned()), None);
-        }
-        if self.is_unhealthy() {
-            return (AddressState::Unhealthy, complaint(), None);
-        }
-        match self.case.phase {
-            Phase::Serving => (AddressState::Healthy, complaint(), None),
-            Phase::Suspect(trouble) => {
-                (AddressState::Healthy, Some(format!("{trouble}; stays, for too many are left out already")), None)
+        let state = self.bare_state();
+        let (why, left) = match (state, self.case.phase) {
+            (AddressState::Draining, _) => (Some("an operator has drained it".to_owned()), None),
+            (AddressState::Checking, _) => (Some("it was not checked yet".to_owned()), None),
+            (_, Phase::Suspect(trouble)) if state == AddressState::Healthy => {
+                (Some(format!("{trouble}; stays, for too many are left out already")), None)
             }
-            Phase::Ejected { until, trouble, .. } => {
+            (AddressState::Ejected, Phase::Ejected { until, trouble, .. }) => {
                 let left = until.saturating_duration_since(now);
-                (AddressState::Ejected, Some(format!("{trouble}; ejection {} in a row", self.case.row)), Some(left))
+                (Some(format!("{trouble}; ejection {} in a row", self.case.row)), Some(left))
             }
-            Phase::Trial { trouble, .. } => {
-                (AddressState::Ejected, Some(format!("{trouble}; the next request tries it")), Some(Duration::ZERO))
+            (AddressState::Ejected, Phase::Trial { trouble, .. }) => {
+                (Some(format!("{trouble}; the next request tries it")), Some(Duration::ZERO))
             }
-        }
+            _ => (complaint(), None),
+        };
+        (state, why, left)
     }
 }
 
@@ -213,6 +216,40 @@ impl Upstream {
         }
     }
 
+    /// Adds what a scrape finds of this upstream. An address that has left has no series any more; it may have come back
+    /// meanwhile, and there is one series for an address.
+    pub fn measure(&self, samples: &mut Samples) {
+        let (name, leaving, current) = (&*self.name, self.draining().clone(), self.endpoints.load());
+        let (mut counts, mut open, mut idle) = ([0_usize; STATES.len()], 0, 0);
+        for endpoint in current.iter().chain(&leaving) {
+            let retired = endpoint.is_retired();
+            let state = if retired { AddressState::Draining } else { endpoint.standing().record().bare_state() };
+            counts[state as usize] += 1;
+            let (connections, resting) = endpoint.connections();
+            open += connections;
+            idle += resting;
+        }
+        for (state, label) in STATES {
+            samples.add(names::UPSTREAM_ENDPOINTS, &[name, label], counts[state as usize]);
+        }
+        samples.add(names::UPSTREAM_CONNECTIONS, &[name, "idle"], idle);
+        samples.add(names::UPSTREAM_CONNECTIONS, &[name, "busy"], open.saturating_sub(idle));
+        let policy = self.policy.load();
+        if policy.max_connections > 0 {
+            samples.add(names::UPSTREAM_WAITING, &[name], self.queue.len());
+        }
+        if policy.circuit.is_some() {
+            let circuit = CircuitStatus::from(self.breaker.phase());
+            samples.add(names::UPSTREAM_CIRCUIT_STATE, &[name], circuit.state as usize);
+        }
+        if let Some(age) = self.following.load().as_deref().and_then(answer_age) {
+            samples.add(names::DNS_ANSWER_AGE, &[name], age);
+        }
+        for endpoint in current.iter().filter(|endpoint| !endpoint.is_retired()).take(SERIES) {
+            samples.add_address(names::ENDPOINT_REQUESTS, name, endpoint.address, endpoint.requests());
+        }
+    }
+
     /// Why no client should be sent here yet, if so: nobody knows an address that could answer.
     pub fn waits_for(&self) -> Option<&'static str> {
         if !self.source().has_spoken() && self.endpoints.load().is_empty() && !self.is_answered() {
@@ -233,40 +270,14 @@ impl From<circuit::Phase> for CircuitStatus {
     }
 }
 
-impl UpstreamStatus {
-    /// Adds what a scrape finds of this upstream. An address that has left has no series any more; it may have come back
-    /// meanwhile, and there is one series for an address.
-    pub fn measure(&self, samples: &mut Samples) {
-        let name = self.name.as_str();
-        for (state, label) in STATES {
-            let count = self.addresses.iter().filter(|address| address.state == state).count();
-            samples.add(names::UPSTREAM_ENDPOINTS, &[name, label], count);
+/// The age of the oldest answer in use.
+fn answer_age(following: &Following) -> Option<f64> {
+    match following {
+        Following::Host(resolving) => resolving.status().age_seconds,
+        Following::Service(services) => {
+            let status = services.status();
+            let targets = status.targets.iter().map(|target| target.age_seconds);
+            targets.chain([status.age_seconds]).flatten().max_by(f64::total_cmp)
         }
-        let open: usize = self.addresses.iter().map(|address| address.connections).sum();
-        let idle: usize = self.addresses.iter().map(|address| address.idle).sum();
-        samples.add(names::UPSTREAM_CONNECTIONS, &[name, "idle"], idle);
-        samples.add(names::UPSTREAM_CONNECTIONS, &[name, "busy"], open.saturating_sub(idle));
-        if let Some(waiting) = self.waiting {
-            samples.add(names::UPSTREAM_WAITING, &[name], waiting);
-        }
-        if let Some(circuit) = self.circuit {
-            samples.add(names::UPSTREAM_CIRCUIT_STATE, &[name], circuit.state as u8);
-        }
-        if let Some(age) = self.answer_age() {
-            samples.add(names::DNS_ANSWER_AGE, &[name], age);
-        }
-        for address in self.addresses.iter().filter(|address| !address.has_left).take(SERIES) {
-            samples.add(names::ENDPOINT_REQUESTS, &[name, &address.address.to_string()], address.requests);
-        }
-    }
-
-    /// The age of the oldest answer in use.
-    fn answer_age(&self) -> Option<f64> {
-        let own = self.dns.as_ref().and_then(|dns| dns.age_seconds);
-        let service = self.srv.iter().flat_map(|srv| {
-            let targets = srv.targets.iter().map(|target| target.age_seconds);
-            targets.chain([srv.age_seconds])
-        });
-        service.flatten().chain(own).max_by(f64::total_cmp)
     }
 }

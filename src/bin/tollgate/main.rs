@@ -9,6 +9,7 @@ mod hello;
 mod io;
 mod man;
 mod probe;
+mod purge;
 mod routes;
 mod run;
 mod runtime;
@@ -64,6 +65,7 @@ commands! {
     Routes(routes::Routes),
     Schema(schema::Schema),
     Probe(probe::Probe),
+    Purge(purge::Purge),
     Demo(demo::Demo),
     Hello(hello::Hello),
     Completions(completions::Completions),

@@ -35,9 +35,9 @@ async fn at_the_gate(gate: &RateLimit, client: u32) -> Duration {
     let mut request = request(client);
     let begun = Instant::now();
     match gate.look(&mut request) {
-        Verdict::Ask(asking) => drop(asking.await(&mut request)),
+        Verdict::Ask(deciding) => drop(deciding.await(&mut request)),
         Verdict::Pass(_) | Verdict::Refuse(_) => {}
-        Verdict::Wait(_) | Verdict::Answer(_) => panic!("it has nothing else to say"),
+        Verdict::Wait(_) | Verdict::Answer(_) => panic!("it decides, or asks"),
     }
     begun.elapsed()
 }

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::adjust::{Adjustable, reloader, services};
 use self::takeover::Offer;
+use crate::admin::feed::Feed;
 use crate::admin::{self, Desk};
 use crate::base::clock;
 use crate::base::tasks::{self, Task};
@@ -149,6 +150,7 @@ impl Gateway {
         let running = Adjustable::new(config, live.clone(), workers, dial);
         let draining = Arc::new(AtomicBool::new(false));
         let (reloads, orders) = Reloads::new();
+        let (closing, retiring) = (CancellationToken::new(), CancellationToken::new());
         let desk = Desk {
             live: live.clone(),
             recorder: recorder.clone(),
@@ -158,8 +160,8 @@ impl Gateway {
             awaited: live.now().upstreams().iter().map(Arc::downgrade).collect(),
             reloads: reloads.clone(),
             guard: running.guard.clone(),
+            feed: Feed::new(retiring.clone()),
         };
-        let (closing, retiring) = (CancellationToken::new(), CancellationToken::new());
         let addresses = listeners.iter().map(|listener| listener.address).collect();
         let accepting = accept_all(listeners, &running, &closing, &recorder, &control);
         let admin_address = admin.as_ref().map(|listener| listener.address);
@@ -364,10 +366,9 @@ fn codec_refusals(recorder: &Recorder) -> CodecRefusals {
 }
 
 fn serve_admin(listener: Listener, desk: Arc<Desk>, retiring: CancellationToken, control: &Runtime) -> Task {
-    let router = admin::router(desk);
     tasks::spawn_on(control.handle(), async move {
         match tokio::net::TcpListener::from_std(listener.into_socket()) {
-            Ok(listener) => admin::serve(listener, router, retiring).await,
+            Ok(listener) => admin::serve(listener, desk, retiring).await,
             Err(error) => tracing::error!(%error, "the admin listener failed"),
         }
     })

@@ -1,6 +1,7 @@
 //! Counts requests. Everything is counted when an exchange is over, however it ended, by handles that were fetched when
 //! the route was built.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::gate::Gate;
 use crate::base::exchange::{Exchange, Observer};
 use crate::base::reject::Reject;
 use crate::base::request::Request;
-use crate::telemetry::histogram::Histogram;
+use crate::telemetry::histogram::{BOUNDS, Histogram};
 use crate::telemetry::names;
 use crate::telemetry::recorder::Recorder;
 
@@ -23,6 +24,25 @@ const STATUSES: [u16; 32] = [
     413, 415, 422, 429, 431, 500, 502, 503, 504,
 ];
 
+/// The errors that a route's clients got. The registry's counters cannot be read, and only errors come here, so that
+/// the others cost nothing.
+#[derive(Debug, Default)]
+pub struct Errors {
+    client: AtomicU64,
+    server: AtomicU64,
+}
+
+/// The numbers of one route at one moment, each counted from the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Requests by how long they took, as the buckets of the histogram have it.
+    pub took: [u64; BOUNDS.len() + 1],
+    /// Those that were answered with 400 to 499.
+    pub client_errors: u64,
+    /// Those that were answered with 500 or more.
+    pub server_errors: u64,
+}
+
 /// The metrics of one route.
 pub struct RouteMetrics {
     route: Arc<str>,
@@ -30,6 +50,7 @@ pub struct RouteMetrics {
     requests: [OnceLock<Box<[OnceLock<Counter>; STATUSES.len()]>>; METHODS.len()],
     duration: Arc<Histogram>,
     in_flight: Gauge,
+    errors: Arc<Errors>,
 }
 
 impl std::fmt::Debug for RouteMetrics {
@@ -39,20 +60,40 @@ impl std::fmt::Debug for RouteMetrics {
 }
 
 impl RouteMetrics {
-    /// Fetches the handles of a route.
-    pub fn new(route: &Arc<str>, recorder: &Arc<Recorder>) -> Self {
+    /// Fetches the handles of a route, which goes on with these errors.
+    pub fn new(route: &Arc<str>, recorder: &Arc<Recorder>, errors: Arc<Errors>) -> Self {
         Self {
             route: route.clone(),
             recorder: recorder.clone(),
             requests: Default::default(),
             duration: recorder.histogram(names::REQUEST_DURATION, &[route]),
             in_flight: recorder.gauge(names::REQUESTS_IN_FLIGHT, &[route]),
+            errors,
+        }
+    }
+
+    /// The route's name.
+    pub fn route(&self) -> &Arc<str> {
+        &self.route
+    }
+
+    /// The numbers now.
+    pub fn read(&self) -> Reading {
+        Reading {
+            took: self.duration.counts(),
+            client_errors: self.errors.client.load(Ordering::Relaxed),
+            server_errors: self.errors.server.load(Ordering::Relaxed),
         }
     }
 
     fn count(&self, method: &Method, status: u16, took: Duration) {
         self.in_flight.decrement(1.0);
         self.duration.record(took);
+        match status {
+            0..400 => {}
+            400..500 => drop(self.errors.client.fetch_add(1, Ordering::Relaxed)),
+            _ => drop(self.errors.server.fetch_add(1, Ordering::Relaxed)),
+        }
         let method = METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(METHODS.len() - 1);
         let lookup = || {
             let status = if status == 0 { "none".to_owned() } else { status.to_string() };
@@ -101,7 +142,7 @@ mod tests {
     #[test]
     fn requests_are_counted_by_method_and_status() {
         let recorder = Arc::new(Recorder::default());
-        let metrics = RouteMetrics::new(&"r".into(), &recorder);
+        let metrics = RouteMetrics::new(&"r".into(), &recorder, Arc::default());
         for status in [200, 200, 418, 0] {
             metrics.in_flight.increment(1.0);
             metrics.count(&Method::GET, status, Duration::from_millis(1));
@@ -119,5 +160,7 @@ mod tests {
         ] {
             assert!(page.contains(line), "{line} is missing in\n{page}");
         }
+        let reading = metrics.read();
+        assert_eq!((reading.took.iter().sum::<u64>(), reading.client_errors, reading.server_errors), (5, 1, 0));
     }
 }

@@ -122,7 +122,8 @@ fn snapshot(
             Some(Entered { config: config.routes.get(route)?, host, route: routes.get(route)?.clone()? })
         })
         .collect();
-    let unmatched = unmatched_stack(tools);
+    let nobodys = common_policies(&UNMATCHED.into(), tools);
+    let unmatched = stack(&nobodys, Answerer::Nobody);
     let hosts: BTreeSet<&HostMatch> = config.routes.iter().flat_map(|route| &route.hosts).collect();
     let mut wildcard = Vec::new();
     let mut exact = HashMap::default();
@@ -141,8 +142,14 @@ fn snapshot(
         unmatched: Mount::new(Vec::new(), unmatched.clone()),
         upstreams: list,
         providers: vouching.providers.into_values().collect(),
+        numbers: routes.iter().flatten().map(|route| &route.policies).chain([&nobodys]).map(numbers).collect(),
         routes: config.routes.iter().map(|route| route.name.as_str().into()).collect(),
+        config: Arc::new(config.clone()),
     }
+}
+
+fn numbers(policies: &Policies) -> Arc<RouteMetrics> {
+    policies.metrics.0.clone()
 }
 
 /// Starts the policies that routes name.
@@ -202,30 +209,23 @@ fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Bound>, vouchin
         headers: config.headers.clone(),
         query: config.query.clone(),
         stack: stack(&policies, Answerer::Forward(Forward::new(upstream.clone(), rewrite, config.timeout))),
+        policies,
         name,
     }
 }
 
 /// The requests that are inside now are counted on, whatever else has changed about their route.
 fn in_flight(config: &RouteConfig, parts: &Parts) -> InFlight {
-    let seats = parts.in_flight.find(&config.name).unwrap_or_else(|| {
-        let seats = Arc::default();
-        parts.in_flight.remember(&config.name, &seats);
-        seats
-    });
-    InFlight::new(config.max_in_flight, seats)
-}
-
-fn unmatched_stack(tools: &Tools) -> Stack<Answerer> {
-    stack(&common_policies(&UNMATCHED.into(), tools), Answerer::Nobody)
+    InFlight::new(config.max_in_flight, parts.in_flight.find_or_begin(&config.name))
 }
 
 /// What every request gets, whatever its route.
 fn common_policies(name: &Arc<str>, tools: &Tools) -> Policies {
+    let errors = tools.parts.errors.find_or_begin(name);
     Policies {
         request_id: tools.request_id.clone(),
         access_log: tools.lines.clone().map(|lines| Arc::new(AccessLog(lines))),
-        metrics: Arc::new(Metrics(Arc::new(RouteMetrics::new(name, &tools.recorder)))),
+        metrics: Arc::new(Metrics(Arc::new(RouteMetrics::new(name, &tools.recorder, errors)))),
         ip_access: None,
         path_guard: None,
         in_flight: None,

@@ -19,7 +19,7 @@ use crate::base::body::{RequestBody, ResponseBody};
 use crate::base::exchange::Exchange;
 use crate::base::reject::{Reason, Reject};
 use crate::base::request::{Outcome, Refused, Request, Response as Answer};
-use crate::layers::Stack;
+use crate::layers::{Policies, Stack};
 use crate::upstream::forward::Forward;
 
 /// Carries a request's body and exchange down through the router, and what the mounted handler has begun back up.
@@ -67,6 +67,8 @@ pub struct Route {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Query parameters that must be present.
     pub query: Vec<(String, String)>,
+    /// The layers of the stack, one by one: for those who want to know what each would say.
+    pub policies: Policies,
     /// What takes its requests.
     pub stack: Stack<Answerer>,
 }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::base::seat::Seats;
 use crate::layers::auth::keyset::KeySets;
+use crate::layers::metrics::Errors;
 use crate::upstream::Upstream;
 
 /// Everything that may live on, by kind.
@@ -21,6 +22,8 @@ pub struct Parts {
     pub upstreams: Living<Upstream>,
     /// The requests inside each route that allows only so many, by its name.
     pub in_flight: Living<Seats>,
+    /// The errors of each route, by its name.
+    pub errors: Living<Errors>,
     /// Keys that verify tokens, by name and by all that says where they come from: with anything of that changed, they
     /// are others, and the old ones end with the last request that they may verify.
     pub key_sets: Arc<KeySets>,
@@ -40,6 +43,18 @@ impl<T> Living<T> {
     /// The one with this name, while somebody has it.
     pub fn find(&self, name: &str) -> Option<Arc<T>> {
         self.lock().get(name)?.upgrade()
+    }
+
+    /// The one with this name, or a new one.
+    pub fn find_or_begin(&self, name: &str) -> Arc<T>
+    where
+        T: Default,
+    {
+        self.find(name).unwrap_or_else(|| {
+            let new = Arc::default();
+            self.remember(name, &new);
+            new
+        })
     }
 
     /// Finds this one from now on under the name. Forgets those that have ended.

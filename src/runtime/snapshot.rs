@@ -7,7 +7,9 @@ use std::sync::Arc;
 use axum::Router;
 
 use super::mount::Mount;
+use crate::config::Config;
 use crate::layers::auth::provider::Provider;
+use crate::layers::metrics::RouteMetrics;
 use crate::upstream::Upstream;
 
 /// A configuration, running.
@@ -24,6 +26,8 @@ pub struct Snapshot {
     pub(super) upstreams: Vec<Arc<Upstream>>,
     pub(super) providers: Vec<Arc<Provider>>,
     pub(super) routes: Vec<Arc<str>>,
+    pub(super) numbers: Vec<Arc<RouteMetrics>>,
+    pub(super) config: Arc<Config>,
 }
 
 impl Snapshot {
@@ -54,6 +58,16 @@ impl Snapshot {
     /// The names of the routes, in the order in which they were written.
     pub fn routes(&self) -> &[Arc<str>] {
         &self.routes
+    }
+
+    /// The numbers of each route, in the same order; those of requests that no route takes come last.
+    pub fn numbers(&self) -> &[Arc<RouteMetrics>] {
+        &self.numbers
+    }
+
+    /// What it was made from.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
     }
 }
 

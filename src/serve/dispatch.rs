@@ -166,7 +166,7 @@ mod tests {
         let policies = Policies {
             request_id: Arc::new(RequestId::new([1], (clock::now(), Duration::ZERO))),
             access_log: None,
-            metrics: Arc::new(Metrics(Arc::new(RouteMetrics::new(&"r".into(), &recorder)))),
+            metrics: Arc::new(Metrics(Arc::new(RouteMetrics::new(&"r".into(), &recorder, Arc::default())))),
             ip_access: None,
             path_guard: None,
             in_flight: None,

@@ -27,6 +27,11 @@ impl Histogram {
         self.nanos.fetch_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    /// How many durations each bucket has by now, the last one those above all bounds.
+    pub fn counts(&self) -> [u64; BOUNDS.len() + 1] {
+        std::array::from_fn(|index| self.buckets[index].load(Ordering::Relaxed))
+    }
+
     /// Writes the samples in the Prometheus text format; `labels` is `a="b",` or empty.
     pub fn render(&self, id: &str, labels: &str, page: &mut String) {
         let mut count = 0;

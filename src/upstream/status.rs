@@ -22,7 +22,7 @@ use crate::telemetry::recorder::{Recorder, sample};
 const SERIES: usize = 256;
 
 /// An upstream at one moment.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct UpstreamStatus {
     /// Its name.
     pub name: String,
@@ -45,7 +45,7 @@ pub struct UpstreamStatus {
 }
 
 /// A circuit breaker at one moment.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct CircuitStatus {
     /// What it does.
     pub state: CircuitState,
@@ -67,7 +67,7 @@ pub enum CircuitState {
 }
 
 /// An address at one moment.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AddressStatus {
     /// Where it is.
     pub address: SocketAddr,
@@ -80,7 +80,7 @@ pub struct AddressStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ejected_seconds: Option<f64>,
     /// Whether it is no address of the upstream any more.
-    #[serde(skip)]
+    #[serde(rename = "left", skip_serializing_if = "std::ops::Not::not")]
     pub has_left: bool,
     /// Its share relative to the others.
     pub weight: u32,
@@ -102,7 +102,7 @@ pub struct AddressStatus {
 }
 
 /// What an upstream has borne of late: requests and retries of the last ten seconds or so.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct RetryStatus {
     /// Requests, without their retries.
     pub requests: u64,

@@ -139,7 +139,7 @@ function reload(verdict) {
   const failed = verdict.result !== "ok";
   const ago = element("time", { datetime: verdict.at, class: "quiet" });
   const title = failed ? "Failed, the old configuration runs on" : "Taken";
-  const head = element("p", {}, element("strong", { class: failed ? "bad" : "good" }, title), " ", ago, " ", element("span", { class: "quiet" }, TRIGGERS[verdict.trigger] ?? verdict.trigger));
+  const head = element("p", {}, element("strong", { class: failed ? "bad" : "good" }, title), " ", ago, element("span", { class: "quiet" }, ` · ${TRIGGERS[verdict.trigger] ?? verdict.trigger}`));
   const node = element("li", { class: "card" }, head, ...(failed ? (verdict.problems ?? []).map(problem) : differences(verdict)));
   const update = (_, wall) => {
     const passed = Math.max(0, (wall - Date.parse(verdict.at)) / 1000);

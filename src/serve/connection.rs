@@ -21,6 +21,7 @@ use crate::base::exchange::Origin;
 use crate::base::headers;
 use crate::base::seat::Seat;
 use crate::runtime::Live;
+use crate::runtime::mount::Carrier;
 
 /// How long after its last answer an HTTP/1.1 client's next request is awaited though the gateway drains: it may be on
 /// its way. Its answer then says `Connection: close`, which loses nothing; closing at once would lose it.
@@ -61,8 +62,13 @@ impl Service {
         client.keep_time();
         let trusted = headers::is_trusted(peer.ip(), &self.limits.trusted);
         let origin = Origin { peer, trusted, scheme: "http", worker: self.worker };
-        let dispatch =
-            Dispatch { live: self.live.clone(), origin, client: client.clone(), limits: self.limits.clone() };
+        let dispatch = Dispatch {
+            live: self.live.clone(),
+            origin,
+            client: client.clone(),
+            limits: self.limits.clone(),
+            carrier: Carrier::default(),
+        };
         let mut watched = Watched {
             codec: Codec::new(self.codecs.clone(), Socket::new(stream, client.clone()), dispatch),
             client: client.clone(),

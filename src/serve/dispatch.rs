@@ -40,6 +40,8 @@ pub struct Dispatch {
     pub client: Arc<Client>,
     /// What clients may do.
     pub limits: Arc<Limits>,
+    /// What carries its requests through the router.
+    pub carrier: Carrier,
 }
 
 impl hyper::service::Service<http::Request<Incoming>> for Dispatch {
@@ -61,8 +63,7 @@ impl hyper::service::Service<http::Request<Incoming>> for Dispatch {
         let early = examined.is_err() || exchange.target.path() == "*";
         let host = exchange.host.clone();
         exchange.refused_early = examined.err().map(|reject| Box::new(reject.closing()));
-        let carrier = Carrier::new(body, exchange);
-        head.extensions.insert(carrier.clone());
+        let carrier = self.carrier.send(body, exchange, &mut head.extensions);
         let request = http::Request::from_parts(head, Body::empty());
         DispatchFuture {
             state: match early {

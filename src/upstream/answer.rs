@@ -28,7 +28,7 @@ pub fn clean<B>(response: &mut Response<B>) -> Result<Option<Duration>, Reject> 
         // The chunks frame the body (RFC 9112 §6.3); a length beside them would frame it again, and perhaps shorter.
         fields.remove(CONTENT_LENGTH);
     }
-    let keeps = if survey.hop_by_hop { fields.get(KEEP_ALIVE).and_then(idle_time) } else { None };
+    let keeps = if survey.hop_by_hop.any() { fields.get(KEEP_ALIVE).and_then(idle_time) } else { None };
     let protocol = switches.then(|| fields.get(UPGRADE).cloned()).flatten();
     headers::remove_surveyed(fields, &survey);
     if let Some(protocol) = protocol {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -10,7 +10,7 @@ use http_body::{Frame, SizeHint};
 use super::bound::Bound;
 use super::connection::{Connection, Flow};
 use super::endpoint::Ticket;
-use crate::base::body::{Cause, Meter, Source};
+use crate::base::body::{Cause, Meter, ResponseBody, Source};
 use crate::base::clock;
 
 /// A response's body. Brings the connection back when it has ended, whole.
@@ -25,8 +25,27 @@ pub struct Checkin {
     pub worker: usize,
     /// The body of the request.
     pub body_in: Option<Arc<Meter>>,
-    /// When the body had come, if that is known already.
-    pub whole: Option<Instant>,
+}
+
+impl Checkin {
+    /// The body as it goes to the client, for at most `idle` without a byte. Where all of it came with the head, as that
+    /// of most small responses does, the connection goes back at once and nothing has to be kept for it. `heard` is when
+    /// the head came.
+    pub fn into_body(mut self, heard: Instant, idle: Duration) -> ResponseBody {
+        match self.flow.whole() {
+            None => ResponseBody::stream(Box::new(self), idle),
+            Some(data) => {
+                self.leave(heard);
+                if data.is_empty() { ResponseBody::Empty } else { ResponseBody::Full(data) }
+            }
+        }
+    }
+
+    fn leave(self, since: Instant) {
+        if let Some(connection) = self.flow.finish() {
+            give_back(&self.upstream, &self.ticket, connection, (self.worker, self.body_in.as_deref()), since);
+        }
+    }
 }
 
 impl Source for Checkin {
@@ -43,10 +62,7 @@ impl Source for Checkin {
     }
 
     fn release(self: Box<Self>) {
-        if let Some(connection) = self.flow.finish() {
-            let since = self.whole.unwrap_or_else(clock::now);
-            give_back(&self.upstream, &self.ticket, connection, (self.worker, self.body_in.as_deref()), since);
-        }
+        self.leave(clock::now());
     }
 }
 

@@ -2,7 +2,7 @@
 //! above speaks in these words, whichever codec is behind: our own for requests without a body, hyper for the others.
 
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,18 +10,18 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
 use super::endpoint::Endpoint;
+use super::heard::Socket;
 use super::interim::Interim;
 use super::wire::{Decoded, Failed, Wire};
 use crate::base::added::Added;
@@ -231,7 +231,7 @@ impl Connection {
 impl Hyper {
     async fn open(stream: TcpStream, seat: Seat, endpoint: &Arc<Endpoint>) -> Result<Self, hyper::Error> {
         let heard = Arc::new(AtomicBool::new(false));
-        let socket = TokioIo::new(Socket { stream, heard: heard.clone(), _seat: seat });
+        let socket = TokioIo::new(Socket::new(stream, heard.clone(), seat));
         let (sender, connection) = http1::Builder::new().max_headers(256).handshake(socket).await?;
         let connection = connection.with_upgrades();
         let task = endpoint.drive(async move {
@@ -328,11 +328,18 @@ impl Flow {
         }
     }
 
-    /// Whether all of it had come with the head.
-    pub fn is_whole(&self) -> bool {
-        match &self.0 {
-            From::Wire(wire) => wire.has_whole_body(),
-            From::Hyper(incoming, _) => incoming.is_end_stream(),
+    /// All of it, where it has come with the head and nothing else can follow.
+    pub fn whole(&mut self) -> Option<Bytes> {
+        match &mut self.0 {
+            From::Wire(wire) => wire.whole_body(),
+            From::Hyper(incoming, _) => incoming.is_end_stream().then(Bytes::new),
+        }
+    }
+
+    /// Takes the fields of the request, which nobody needs any more; their map serves the connection's next response.
+    pub fn refill(&mut self, fields: HeaderMap) {
+        if let From::Wire(wire) = &mut self.0 {
+            wire.refill(fields);
         }
     }
 
@@ -350,50 +357,5 @@ impl Flow {
             From::Hyper(_, hyper) => Codec::Hyper(hyper),
         };
         Some(Connection { codec, used: true })
-    }
-}
-
-/// A TCP stream that remembers whether it has heard anything.
-struct Socket {
-    stream: TcpStream,
-    heard: Arc<AtomicBool>,
-    /// Its place at the address, given back behind the stream.
-    _seat: Seat,
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.heard.store(true, Ordering::Relaxed);
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

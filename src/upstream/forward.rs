@@ -2,7 +2,6 @@
 //! and tries again elsewhere where that is [allowed](super::retry).
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -16,6 +15,7 @@ use super::answer;
 use super::attempt::Ended;
 use super::balance::Wish;
 use super::bound::Bound;
+use super::boxes::InBox;
 use super::checkin::{Checkin, give_back};
 use super::connection::{ConnectError, Flow, Kind};
 use super::discard::{self, Aside};
@@ -52,7 +52,7 @@ impl Forward {
 impl Service<Request> for Forward {
     type Response = Response;
     type Error = Refused;
-    type Future = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+    type Future = InBox;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refused>> {
         Poll::Ready(Ok(()))
@@ -60,9 +60,10 @@ impl Service<Request> for Forward {
 
     /// The one box of the stack: everything above is held by value. What is rare is boxed inside, to keep it small.
     fn call(&mut self, request: Request) -> Self::Future {
+        let worker = request.exchange.origin.worker;
         let mut journey = Journey::begin(self.upstream.clone(), &self.route, request);
         // The block uses the journey where it lies; a function would hold it twice.
-        Box::pin(async move {
+        self.upstream.boxes.put(worker, async move {
             match journey.send().await {
                 Ok((response, ticket)) => journey.respond(response, ticket),
                 Err(reject) => journey.fail(reject),
@@ -313,7 +314,9 @@ impl Journey {
     }
 
     fn respond(mut self, mut response: http::Response<Flow>, ticket: Ticket) -> Outcome {
-        if let Some(cookie) = self.upstream.balancer.load().cookie(&self.wish, ticket.endpoint(), clock::now) {
+        if self.wish != Wish::Anywhere
+            && let Some(cookie) = self.upstream.balancer.load().cookie(&self.wish, ticket.endpoint(), clock::now)
+        {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
         let agreed = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
@@ -327,13 +330,15 @@ impl Journey {
                 _ => Err(self.refuse(Reject::new(Reason::UpstreamProtocol, "the upstream switched protocols unasked"))),
             };
         }
-        let (head, flow) = response.into_parts();
+        let (head, mut flow) = response.into_parts();
+        if let Some(request) = self.request.take() {
+            flow.refill(request.into_parts().0.headers);
+        }
         let idle =
             if answer::is_event_stream(&head.headers) { Duration::ZERO } else { self.upstream.policy.idle_timeout };
         let (worker, body_in) = (self.exchange.origin.worker, self.exchange.body_in.clone());
-        let whole = flow.is_whole().then_some(self.heard);
-        let checkin = Checkin { upstream: self.upstream, ticket, flow, worker, body_in, whole };
-        Ok(Response { head, body: ResponseBody::stream(Box::new(checkin), idle), exchange: self.exchange })
+        let checkin = Checkin { upstream: self.upstream, ticket, flow, worker, body_in };
+        Ok(Response { head, body: checkin.into_body(self.heard, idle), exchange: self.exchange })
     }
 
     fn refuse(mut self, reject: Reject) -> Refused {

@@ -7,6 +7,7 @@ pub mod answers;
 mod attempt;
 pub mod balance;
 pub mod bound;
+pub mod boxes;
 pub mod breaker;
 pub mod budget;
 pub mod checkin;
@@ -18,6 +19,7 @@ pub mod endpoint;
 mod following;
 pub mod forward;
 pub mod health;
+pub mod heard;
 pub mod interim;
 pub mod keep_alive;
 pub mod limit;
@@ -58,6 +60,7 @@ use crate::telemetry::recorder::Recorder;
 use admission::Queue;
 use adopt::Source;
 use balance::{Balancer, Endpoints, Sessions, Wanted, Wish};
+use boxes::Boxes;
 use breaker::Breaker;
 use budget::Budget;
 use endpoint::{Endpoint, Ticket};
@@ -105,6 +108,8 @@ pub struct Upstream {
     metrics: UpstreamMetrics,
     /// The retries that it bears.
     budget: Budget,
+    /// For requests on their way.
+    boxes: Arc<Boxes>,
     workers: usize,
     /// Seconds after which it is worth asking again when there is no address.
     retry_after: AtomicU64,
@@ -136,6 +141,7 @@ impl Upstream {
             breaker: Arc::default(),
             metrics: UpstreamMetrics::new(&policy.name, &tools.recorder),
             budget: Budget::new(clock::now()),
+            boxes: Arc::new(Boxes::new(workers)),
             workers,
             retry_after: AtomicU64::default(),
             control: tools.control.clone(),
@@ -227,7 +233,9 @@ impl Upstream {
     /// draws conclusions from it.
     fn tried(&self, ticket: &Ticket, outcome: Outcome, took: Option<Duration>) {
         self.metrics.ended(outcome, took);
-        if let (Some(circuit), Some(pass)) = (&self.policy.load().circuit, &ticket.pass) {
+        if let Some(pass) = &ticket.pass
+            && let Some(circuit) = &self.policy.load().circuit
+        {
             self.breaker.hear(circuit, &self.name, pass, outcome);
         }
         self.balancer.load().tried(ticket.endpoint(), outcome, took, clock::now);

@@ -27,7 +27,7 @@ impl Rewrite {
         let survey = &exchange.survey;
         let fields = &mut head.headers;
         // HTTP/1.0 cannot switch protocols (RFC 9110 §7.8), and HTTP/2 has no such fields.
-        let may_upgrade = survey.hop_by_hop && head.version == Version::HTTP_11;
+        let may_upgrade = survey.hop_by_hop.any() && head.version == Version::HTTP_11;
         let upgrade = may_upgrade.then(|| headers::requested_upgrade(fields)).flatten();
         headers::remove_surveyed(fields, survey);
         if survey.codings > 0 {

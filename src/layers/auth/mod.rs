@@ -108,7 +108,7 @@ impl Auth {
     fn decide(&self, request: &mut Request, may_wait: bool) -> Verdict<()> {
         if !self.reserved.is_empty() {
             let survey = &request.exchange.survey;
-            if survey.hop_by_hop {
+            if survey.hop_by_hop.connection() {
                 self.reserved.keep_from_connection(&mut request.head.headers);
             }
             self.reserved.remove_from(&mut request.head.headers, survey.underscore);

@@ -162,6 +162,6 @@ proptest! {
         let _ = read(Framing::Chunked, &[&text]);
         let mut head = BytesMut::from(&b"HTTP/1.1 200 OK\r\n"[..]);
         head.extend_from_slice(&text);
-        let _ = super::super::head::parse(&mut head, &mut Vec::new(), false);
+        let _ = super::super::head::parse(&mut head, &mut Default::default(), false);
     }
 }

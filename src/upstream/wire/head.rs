@@ -18,8 +18,8 @@ const FIELDS: usize = 256;
 /// Most bytes of a response head.
 const BYTES: usize = 64 * 1024;
 
-/// Where the names and values of a head lie; kept, so that the next head needs no room of its own.
-pub type Spans = Vec<(Range<usize>, Range<usize>)>;
+/// Where the names and values of a head lie.
+type Spans = Vec<(Range<usize>, Range<usize>)>;
 
 /// The head of a response and what follows from it.
 #[derive(Debug)]
@@ -79,12 +79,27 @@ fn line(out: &mut Vec<u8>, name: &str, value: &HeaderValue) {
     out.put_slice(b"\r\n");
 }
 
+/// What is kept from one head to the next, so that it need not be allocated again.
+#[derive(Debug, Default)]
+pub struct Room {
+    spans: Spans,
+    fields: HeaderMap,
+}
+
+impl Room {
+    /// Takes a map whose fields nobody needs any more.
+    pub fn refill(&mut self, mut fields: HeaderMap) {
+        fields.clear();
+        self.fields = fields;
+    }
+}
+
 /// Takes a response head from the front of `input` once it is complete (RFC 9112 §4, §5). `to_head` tells whether the
 /// request was a `HEAD`.
 ///
 /// # Errors
 /// When what is there cannot become one.
-pub fn parse(input: &mut BytesMut, spans: &mut Spans, to_head: bool) -> Result<Option<Head>, Malformed> {
+pub fn parse(input: &mut BytesMut, room: &mut Room, to_head: bool) -> Result<Option<Head>, Malformed> {
     if input.is_empty() {
         return Ok(None);
     }
@@ -108,12 +123,12 @@ pub fn parse(input: &mut BytesMut, spans: &mut Spans, to_head: bool) -> Result<O
         let at = if part.is_empty() { 0 } else { part.as_ptr().addr() - start };
         at..at + part.len()
     };
-    spans.clear();
-    spans.extend(parsed.headers.iter().map(|field| (span(field.name.as_bytes()), span(field.value))));
+    room.spans.clear();
+    room.spans.extend(parsed.headers.iter().map(|field| (span(field.name.as_bytes()), span(field.value))));
     let mut response = Response::new(());
     *response.status_mut() = status;
     *response.version_mut() = version;
-    *response.headers_mut() = self::fields(input, length, spans)?;
+    *response.headers_mut() = self::fields(input, length, room)?;
     if let Some(Ok(reason)) = reason {
         response.extensions_mut().insert(reason);
     }
@@ -123,10 +138,11 @@ pub fn parse(input: &mut BytesMut, spans: &mut Spans, to_head: bool) -> Result<O
 }
 
 /// The fields of the first `length` bytes, their values without a copy.
-fn fields(input: &mut BytesMut, length: usize, spans: &Spans) -> Result<HeaderMap, Malformed> {
+fn fields(input: &mut BytesMut, length: usize, room: &mut Room) -> Result<HeaderMap, Malformed> {
     let head = input.split_to(length).freeze();
-    let mut fields = HeaderMap::with_capacity(spans.len() + 2); // the id and perhaps one more
-    for (name, value) in spans {
+    let mut fields = std::mem::take(&mut room.fields);
+    fields.reserve(room.spans.len() + 1); // the id
+    for (name, value) in &room.spans {
         let value = head.slice(value.clone());
         let value = HeaderValue::from_maybe_shared(value).map_err(|_| Malformed("a field's value"))?;
         let name = HeaderName::from_bytes(&head[name.clone()]).map_err(|_| Malformed("a field's name"))?;

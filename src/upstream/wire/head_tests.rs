@@ -5,7 +5,7 @@ use http::Request;
 
 fn parsed(text: &[u8], to_head: bool) -> Result<Option<(Head, Vec<u8>)>, Malformed> {
     let mut input = BytesMut::from(text);
-    let head = parse(&mut input, &mut Spans::default(), to_head)?;
+    let head = parse(&mut input, &mut Room::default(), to_head)?;
     Ok(head.map(|head| (head, input.to_vec())))
 }
 

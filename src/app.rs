@@ -2,16 +2,16 @@
 //! same way, and two of them in one process never meet.
 
 mod adjust;
+pub mod explain;
 mod sockets;
 pub mod takeover;
 
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
@@ -26,7 +26,6 @@ use crate::base::clock;
 use crate::base::tasks::{self, Task};
 use crate::config::{AccessTarget, Config, ServerConfig};
 use crate::layers::access_log::Lines;
-use crate::layers::request_id::RequestId;
 use crate::reload;
 use crate::reload::source::Source;
 use crate::reload::watch::{self, Pace};
@@ -39,9 +38,6 @@ use crate::telemetry::access_log::{self, AccessLog};
 use crate::telemetry::logging::Dial;
 use crate::telemetry::names;
 use crate::telemetry::recorder::Recorder;
-use crate::upstream;
-use crate::upstream::balance::Sessions;
-use crate::upstream::lookup::Lookup;
 
 pub use self::adjust::level;
 pub use self::sockets::{Handed, Handles, Inherited, Role};
@@ -144,7 +140,7 @@ impl Gateway {
         let count = worker_count(&config.server);
         let recorder = recorder();
         let lines = lines(&config.log.access, count, &recorder)?;
-        let tools = tools(config, count, &recorder, lines.clone(), &control)?;
+        let tools = Tools::new(config, count, &recorder, lines.clone(), control.handle())?;
         let live = Live::new(build::build(config, &tools).complete(&tools));
         let workers = Workers::start(services(&live, &config.server, count), &codec_refusals(&recorder))?;
         let running = Adjustable::new(config, live.clone(), workers, dial);
@@ -336,28 +332,6 @@ fn lines(target: &AccessTarget, workers: usize, recorder: &Recorder) -> Result<O
     };
     let log = AccessLog::start(workers, target, recorder.counter(names::ACCESS_LOG_DROPPED, &[]))?;
     Ok(Some(Arc::new(Lines::new(workers, log))))
-}
-
-fn tools(
-    config: &Config,
-    workers: usize,
-    recorder: &Arc<Recorder>,
-    lines: Option<Arc<Lines>>,
-    control: &Runtime,
-) -> io::Result<Tools> {
-    // Each hasher has keys of its own from the system's randomness.
-    let seeds = (0..workers).map(|worker| RandomState::new().hash_one(worker));
-    let anchor = (clock::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
-    let upstream = upstream::Tools {
-        control: control.handle().clone(),
-        workers,
-        recorder: recorder.clone(),
-        dns: Arc::new(config.dns.clone()),
-        lookup: Arc::new(Lookup::from_policy(&config.dns)),
-        sessions: Arc::new(Sessions::new(anchor).map_err(io::Error::other)?),
-    };
-    let request_id = Arc::new(RequestId::new(seeds, anchor));
-    Ok(Tools { recorder: recorder.clone(), lines, request_id, upstream, parts: Arc::default() })
 }
 
 fn codec_refusals(recorder: &Recorder) -> CodecRefusals {

@@ -103,7 +103,8 @@ pub fn level(level: LogLevel) -> LevelFilter {
     }
 }
 
-fn limits(server: &ServerConfig) -> Limits {
+/// What clients may do.
+pub(super) fn limits(server: &ServerConfig) -> Limits {
     Limits {
         trusted: server.trusted_proxies.clone(),
         max_headers: server.max_headers,

@@ -1,13 +1,18 @@
 //! Builds a snapshot: the only place that constructs stacks and routers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
+use tokio::runtime::Handle;
 
 use super::mount::{Answerer, Mount, Route};
 use super::parts::Parts;
 use super::snapshot::Snapshot;
+use crate::base::clock;
 use crate::base::identity::Reserved;
 use crate::base::path;
 use crate::config::order::{Entry, covers_host, entries};
@@ -25,8 +30,10 @@ use crate::layers::path_guard::PathGuard;
 use crate::layers::request_id::RequestId;
 use crate::layers::{Policies, Stack, stack};
 use crate::telemetry::recorder::Recorder;
+use crate::upstream::balance::Sessions;
 use crate::upstream::bound::Bound;
 use crate::upstream::forward::Forward;
+use crate::upstream::lookup::Lookup;
 use crate::upstream::policy::UpstreamPolicy;
 use crate::upstream::rewrite::Rewrite;
 use crate::upstream::{self, Upstream};
@@ -47,6 +54,35 @@ pub struct Tools {
     pub upstream: upstream::Tools,
     /// What outlives a snapshot.
     pub parts: Arc<Parts>,
+}
+
+impl Tools {
+    /// What a gateway with this configuration and so many workers needs, with nothing in it yet. What goes on in the
+    /// background does so on the runtime behind `control`.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn new(
+        config: &Config,
+        workers: usize,
+        recorder: &Arc<Recorder>,
+        lines: Option<Arc<Lines>>,
+        control: &Handle,
+    ) -> io::Result<Self> {
+        // Each hasher has keys of its own from the system's randomness.
+        let seeds = (0..workers).map(|worker| RandomState::new().hash_one(worker));
+        let anchor = (clock::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        let upstream = upstream::Tools {
+            control: control.clone(),
+            workers,
+            recorder: recorder.clone(),
+            dns: Arc::new(config.dns.clone()),
+            lookup: Arc::new(Lookup::from_policy(&config.dns)),
+            sessions: Arc::new(Sessions::new(anchor).map_err(io::Error::other)?),
+        };
+        let request_id = Arc::new(RequestId::new(seeds, anchor));
+        Ok(Self { recorder: recorder.clone(), lines, request_id, upstream, parts: Arc::default() })
+    }
 }
 
 /// Those who can vouch for a client, by name, and what only they may say.
@@ -203,12 +239,14 @@ fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Bound>, vouchin
         body_limit: (config.max_body > 0).then(|| Arc::new(BodyLimit(config.max_body))),
         ..common_policies(&name, tools)
     };
+    let forward = Forward::new(upstream.clone(), rewrite, config.timeout);
     Route {
         rank,
         methods: config.methods.clone(),
         headers: config.headers.clone(),
         query: config.query.clone(),
-        stack: stack(&policies, Answerer::Forward(Forward::new(upstream.clone(), rewrite, config.timeout))),
+        stack: stack(&policies, Answerer::Forward(forward.clone())),
+        forward,
         policies,
         name,
     }
@@ -262,7 +300,8 @@ fn router(routes: &[Entered<'_>], host: Option<&HostMatch>, unmatched: &Stack<An
     router.fallback_service(root)
 }
 
-fn takes(route: &PathMatch, path: &str) -> bool {
+/// Whether a route of this path takes requests to another one.
+pub(super) fn takes(route: &PathMatch, path: &str) -> bool {
     match route {
         PathMatch::Exact(exact) => exact == path,
         PathMatch::Prefix(prefix) => path::is_below(path, prefix),

@@ -3,6 +3,7 @@
 
 pub mod build;
 pub mod change;
+pub mod explain;
 pub mod mount;
 pub mod outgoing;
 pub mod parts;

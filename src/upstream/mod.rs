@@ -26,6 +26,7 @@ pub mod limit;
 pub mod lookup;
 pub mod metrics;
 pub mod policy;
+pub mod preview;
 pub mod question;
 pub mod record;
 pub mod resolve;

@@ -18,6 +18,7 @@ mod draining;
 mod ejection;
 mod ending;
 mod events;
+mod explain;
 mod faults;
 mod headers;
 mod health;

@@ -13,6 +13,7 @@
 pub mod algorithm;
 pub mod answer;
 pub mod claims;
+pub mod examine;
 pub mod failure;
 pub mod fetch;
 pub mod headers;

@@ -93,7 +93,7 @@ impl Inquiry {
         if self.online {
             runtime.block_on(async {
                 let all = async {
-                    while snapshot.upstreams().iter().any(|upstream| upstream.waits_for().is_some()) {
+                    while snapshot.upstreams().iter().any(|upstream| !upstream.has_been_heard()) {
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                 };

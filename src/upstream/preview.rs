@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use super::Upstream;
+use super::answers::State;
 use super::balance::Wish;
 use super::forward::{Forward, dress};
 use super::policy::UpstreamPolicy;
@@ -47,7 +48,7 @@ impl Forward {
 
     /// Why there is nowhere to send to, where that is certain: names have been answered, and no address takes requests.
     pub fn nowhere(&self) -> Option<Reject> {
-        let certain = self.upstream.waits_for().is_none() && !self.upstream.has_other_than(&[]);
+        let certain = self.upstream.has_been_heard() && !self.upstream.has_other_than(&[]);
         certain.then(|| self.upstream.nowhere())
     }
 
@@ -59,5 +60,15 @@ impl Forward {
     /// What the route's configuration says of it.
     pub fn policy(&self) -> &Arc<UpstreamPolicy> {
         &self.upstream.policy
+    }
+}
+
+impl Upstream {
+    /// Whether its name has been answered, be it with "no such name". A gateway that has just come up waits a little
+    /// longer before it believes that.
+    pub fn has_been_heard(&self) -> bool {
+        let status = self.status();
+        let states = status.dns.iter().map(|name| name.state).chain(status.srv.iter().map(|service| service.state));
+        self.waits_for().is_none() || states.into_iter().any(|state| state == State::Empty)
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::claims::{self, CHECKS, Claims, scopes};
 use super::failure::Failure;
 use super::jws::Jws;
-use super::policy::{JwtPolicy, KeySource};
+use super::policy::{JwtPolicy, KeySource, Mode};
 use super::provider::{Moment, Provider};
 use super::verify::verify_signature;
 use super::{Asked, Auth, token};
@@ -44,16 +44,23 @@ impl Findings {
 }
 
 impl Auth {
-    /// Makes each check of the token that a request brings, as far as one can be made.
+    /// Makes each check of the token that a request brings, as far as one can be made; none where nobody is asked.
     pub fn examine(&self, request: &Request, moment: Moment) -> Vec<Finding> {
         let mut findings = Findings::default();
-        match &self.asked {
-            Some(asked) => asked.examine(request, moment, &mut findings),
-            None => {
-                findings.add("token", Some(true), "nobody is asked; fields that tell upstreams who asks are removed")
-            }
+        if let Some(asked) = &self.asked {
+            asked.examine(request, moment, &mut findings);
         }
         findings.0
+    }
+
+    /// Whether anybody is asked.
+    pub fn is_asking(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// Whether somebody is asked, and what is found has consequences.
+    pub fn is_enforced(&self) -> bool {
+        self.asked.as_ref().is_some_and(|asked| asked.rule.mode == Mode::Enforce)
     }
 }
 

@@ -45,10 +45,14 @@ impl<'a> Walk<'a> {
         let (upstream, outcome) = match walk.ask_all(route) {
             ControlFlow::Break((layer, reject)) => (None, Outcome::refused(&reject, Some(layer))),
             ControlFlow::Continue(()) => {
-                let open = walk.steps.iter().any(|step| step.verdict == Verdict::Open);
-                let outcome = match (route.forward.nowhere(), open) {
+                let mut open = walk.steps.iter().filter(|step| step.verdict == Verdict::Open).peekable();
+                let is_open = open.peek().is_some();
+                // Without keys, but with a claim that no key would mend.
+                let hopeless = open.flat_map(|step| &step.checks).any(|check| check.passes == Some(false));
+                let enforced = route.policies.auth.as_ref().is_some_and(|auth| auth.is_enforced());
+                let outcome = match (route.forward.nowhere(), is_open) {
                     (Some(reject), false) => Outcome::refused(&reject, Some("upstream")),
-                    (_, true) => Outcome::Open,
+                    (_, true) => Outcome::Open { refused_anyway: hopeless && enforced },
                     (None, false) => Outcome::Forwarded,
                 };
                 (Some(walk.onward(route)), outcome)
@@ -118,7 +122,10 @@ impl<'a> Walk<'a> {
     fn ask_auth(&mut self, auth: Option<&Arc<Auth>>) -> ControlFlow<Refusal> {
         // The gate takes the token out of the request.
         let head = self.request.head.clone();
-        let flow = self.ask("auth", auth, |_, _| Vec::new());
+        let flow = self.ask("auth", auth, |auth, _| match auth.is_asking() {
+            true => Vec::new(),
+            false => vec!["nobody is asked; fields that tell upstreams who asks are taken out".to_owned()],
+        });
         let exchange = &self.request.exchange;
         let moment = Moment { now: clock::now(), unix: clock::unix_seconds(), deadline: exchange.deadline };
         let left = std::mem::replace(&mut self.request.head, head);
@@ -150,7 +157,7 @@ impl<'a> Walk<'a> {
             name: policy.name.clone(),
             source,
             balance: balance(&policy.balance, preview.has_key),
-            asked: route.forward.upstream().waits_for().is_none(),
+            asked: route.forward.upstream().has_been_heard(),
             addresses: status.addresses.into_iter().map(place).collect(),
             sends: Sends {
                 method: preview.head.method.to_string(),

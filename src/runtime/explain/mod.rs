@@ -166,7 +166,10 @@ pub enum Outcome {
     /// The answer of the upstream.
     Forwarded,
     /// That, if the layers pass that cannot be asked from here.
-    Open,
+    Open {
+        /// They will not: what is known by now is reason enough.
+        refused_anyway: bool,
+    },
     /// An answer of the gateway's own.
     Answered {
         /// Its status.

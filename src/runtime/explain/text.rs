@@ -30,7 +30,8 @@ impl Display for Explanation {
                 writeln!(f, "  not used    {}", self.unused_layers.join(", "))?;
             }
         }
-        if let Some(upstream) = &self.upstream {
+        let hopeless = matches!(self.outcome, Outcome::Open { refused_anyway: true });
+        if let Some(upstream) = self.upstream.as_ref().filter(|_| !hopeless) {
             onward(f, upstream)?;
         }
         writeln!(f)?;
@@ -90,7 +91,10 @@ fn onward(f: &mut Formatter<'_>, upstream: &Onward) -> Result {
 fn outcome(f: &mut Formatter<'_>, outcome: &Outcome) -> Result {
     match outcome {
         Outcome::Forwarded => writeln!(f, "It is forwarded."),
-        Outcome::Open => writeln!(f, "It is forwarded if what is marked `?` passes; --online finds out."),
+        Outcome::Open { refused_anyway: false } => {
+            writeln!(f, "It is forwarded if what is marked `?` passes; --online finds out.")
+        }
+        Outcome::Open { refused_anyway: true } => writeln!(f, "It is refused, whatever is behind the `?`."),
         Outcome::Answered { status } => writeln!(f, "The gateway itself answers {status}."),
         Outcome::Refused { status, code, detail, cause, layer } => {
             let by = layer.map(|layer| format!(" by {layer}")).unwrap_or_default();

@@ -302,3 +302,44 @@ async fn the_network_is_asked_only_where_that_is_wanted() {
     let text = online(&config, "http://x/", &token).await;
     assert!(text.contains("refused by upstream: 503 no_endpoints"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_layers_that_would_refuse_the_same_one_does() {
+    let backend = Backend::answering(OK).await;
+    let (address, seats) = (backend.address(), "max_in_flight = 1000");
+    let text = format!(
+        "[server]\nworkers = 1\ntrusted_proxies = [\"127.0.0.0/8\"]\n[auth.main]\nsecret = \"{SECRET}\"\n[[routes]]\n\
+         prefix = \"/\"\nupstream = \"http://{address}\"\nauth = {{ use = \"main\", scopes = [\"read\"] }}\n\
+         deny_ips = [\"10.0.0.0/8\"]\nmax_body = \"20B\"\n{seats}\n"
+    );
+    let config = load::from_text(&text).unwrap().config;
+    let gate = Gate::start(&text);
+    let token = Signer::hs256(SECRET.as_bytes()).token(&serde_json::json!({"exp": 4_000_000_000_u64, "scope": "read"}));
+    let mut codes = std::collections::BTreeSet::new();
+    // Each bit is one thing that is wrong.
+    for wrong in 0..16 {
+        let is = |bit: u8| wrong & (1 << bit) != 0;
+        let mut fields = vec![("host", "a".to_owned()), ("content-length", if is(0) { "50" } else { "5" }.to_owned())];
+        fields.push(("x-forwarded-for", if is(1) { "10.0.0.1" } else { "11.0.0.1" }.to_owned()));
+        fields.extend((!is(2)).then(|| ("authorization", format!("Bearer {token}"))));
+        let target = if is(3) { "/a%2Fb" } else { "/a" };
+        let answer = happens(&gate, &Method::POST, target, &fields).await;
+        let told = explained(&config, &Method::POST, target, &fields);
+        compare_refusals(&told, &answer);
+        codes.insert(told["outcome"]["code"].as_str().unwrap_or("none").to_owned());
+    }
+    assert_eq!(
+        codes.into_iter().collect::<Vec<_>>(),
+        ["bad_request", "body_too_large", "ip_denied", "none", "token_missing"]
+    );
+}
+
+fn compare_refusals(told: &Value, answer: &Answer) {
+    match told["outcome"]["result"].as_str() {
+        Some("forwarded") => assert_eq!(answer.status(), 200, "{told}"),
+        _ => assert_eq!(
+            (&told["outcome"]["status"], &told["outcome"]["code"]),
+            (&answer.status().into(), &answer.code().into())
+        ),
+    }
+}

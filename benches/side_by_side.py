@@ -2,20 +2,27 @@
 """CPU time per forwarded request of Tollgate, HAProxy and nginx, side by side on this machine.
 
     apt-get install wrk haproxy nginx-light
-    cargo build --release && benches/side_by_side.py [--rounds 5] [--scenario plain|routes|idle]
+    cargo build --release && benches/side_by_side.py [--rounds 5] [--scenario plain|routes|idle|jwt|limits]
 
 Each proxy runs with one worker on core 0; the load (wrk, 32 connections) and the origins (nginx on three loopback ports)
 run on core 1. Rounds take the proxies in turn, so that a machine that slows down slows all of them; the table shows
 medians and the ratio to HAProxy round by round. CPU time is what the kernel charged to the proxy's process, divided by
 the requests that wrk counted: it hardly depends on what else runs, requests per second do. Loopback only; each run ends
 by itself.
+
+`jwt` is about tokens: plain forwarding, forwarding with 64 tokens in turn, and with more tokens in turn than any cache here
+keeps, so that each is new when it comes. Beside it stands Envoy's jwt_authn with a cache of 1,000 tokens, if an `envoy` is
+on the PATH.
 """
-import argparse, os, pathlib, shutil, socket, statistics, subprocess, sys, tempfile, time
+import argparse, http.client, json, os, pathlib, shutil, socket, statistics, subprocess, sys, tempfile, time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ORIGINS = [9101, 9102, 9103]
 TICK = os.sysconf("SC_CLK_TCK")
 PORTS = {"tollgate": 8120, "haproxy": 8121, "nginx": 8122}
+GUARDED = {"tollgate": 8123, "envoy": 8124, "envoy plain": 8125}
+ISSUERS = {"RS256": 8126, "ES256": 8127}
+REPEATED, NEW = 64, 20_000  # a worker's cache of verified tokens has at most 8,192
 
 
 def origin_conf(folder):
@@ -79,15 +86,20 @@ def memory_kib(pid):
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
-def microseconds(process, url):
+def microseconds(process, url, script=None):
     """CPU microseconds per request under a second of load."""
-    wrk = ["taskset", "-c", "1", "wrk", "-t1", "-c32", "-d1", url]
+    return measured(process, url, script)[0]
+
+
+def measured(process, url, script=None):
+    """The same, and requests per second."""
+    wrk = ["taskset", "-c", "1", "wrk", "-t1", "-c32", "-d1", *(["-s", script] if script else []), url]
     before = cpu_seconds(process.pid)
     said = subprocess.run(wrk, check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in said or "Socket errors" in said:
         sys.exit(f"{url} failed:\n{said}")
     requests = next(int(line.split()[0]) for line in said.splitlines() if "requests in" in line)
-    return (cpu_seconds(process.pid) - before) * 1e6 / requests
+    return (cpu_seconds(process.pid) - before) * 1e6 / requests, requests
 
 
 def idle_kib(process, port, count=1000):
@@ -105,14 +117,129 @@ def idle_kib(process, port, count=1000):
     return (memory_kib(process.pid) - before) / len(held)
 
 
+def envoy(folder, port, guarded):
+    """The configuration and the command of an Envoy that verifies tokens, or does not."""
+    name = lambda kind, what: {"@type": f"type.googleapis.com/envoy.extensions.{kind}.v3.{what}"}
+    verify = {"providers": {"p": {"issuer": "https://bench/", "forward": False, "local_jwks": {"filename": str(folder / "jwks.json")},
+                                  "jwt_cache_config": {"jwt_cache_size": 1000}}},
+              "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "p"}}]}
+    filters = [{"name": "envoy.filters.http.jwt_authn", "typed_config": name("filters.http.jwt_authn", "JwtAuthentication") | verify}] if guarded else []
+    filters.append({"name": "envoy.filters.http.router", "typed_config": name("filters.http.router", "Router")})
+    route = {"match": {"prefix": "/"}, "route": {"cluster": "u"}}
+    manager = name("filters.network.http_connection_manager", "HttpConnectionManager") | {
+        "stat_prefix": "in", "use_remote_address": True, "http_filters": filters,
+        "route_config": {"virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [route]}]}}
+    address = lambda port: {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    limits = {"thresholds": [{"max_connections": 4096, "max_pending_requests": 8192, "max_requests": 8192}]}
+    endpoints = [{"endpoint": {"address": address(port)}} for port in ORIGINS]
+    listener = {"name": "l", "address": address(port), "filter_chains": [
+        {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}]}
+    cluster = {"name": "u", "type": "STATIC", "circuit_breakers": limits, "load_assignment": {"cluster_name": "u", "endpoints": [{"lb_endpoints": endpoints}]}}
+    file = folder / f"envoy-{port}.json"
+    file.write_text(json.dumps({"static_resources": {"listeners": [listener], "clusters": [cluster]}}))
+    return ["envoy", "-c", file, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
+
+
+def tokens(algorithm, count):
+    """Different tokens of an issuer that runs, and its keys."""
+    issuer = http.client.HTTPConnection("127.0.0.1", ISSUERS[algorithm])
+    def ask(method, path, body=None):
+        issuer.request(method, path, body, {"Content-Type": "application/x-www-form-urlencoded"})
+        return json.loads(issuer.getresponse().read())
+    keys = ask("GET", "/.well-known/jwks.json")["keys"]
+    made = [ask("POST", "/token", f"sub=user-{number:05}&aud=orders&scope=read+write")["access_token"] for number in range(count)]
+    return made, keys
+
+
+def wrk_script(folder, name, made):
+    """A script that sends these tokens in turn."""
+    (folder / f"{name}.txt").write_text("\n".join(made) + "\n")
+    script = folder / f"{name}.lua"
+    script.write_text(f'''
+local requests, at = {{}}, 0
+function init()
+  for token in io.lines("{folder / name}.txt") do
+    requests[#requests + 1] = wrk.format("GET", "/", {{ ["Authorization"] = "Bearer " .. token }})
+  end
+end
+function request()
+  at = at % #requests + 1
+  return requests[at]
+end
+''')
+    return script
+
+
+def jwt(folder, rounds, running):
+    """Figures by row: plain forwarding first, then tokens."""
+    keys, scripts = [], {}
+    for algorithm, port in ISSUERS.items():
+        command = [ROOT / "target/release/mint-token", "serve", "--alg", algorithm, "--iss", "https://bench/", "--listen", f"127.0.0.1:{port}"]
+        running.append(start(1, command, port))
+        made, own = tokens(algorithm, NEW)
+        keys += own
+        scripts[f"{algorithm}, {REPEATED} in turn"] = wrk_script(folder, f"{algorithm}-repeated", made[:REPEATED])
+        scripts[f"{algorithm}, always new"] = wrk_script(folder, f"{algorithm}-new", made)
+    (folder / "jwks.json").write_text(json.dumps({"keys": keys}))
+    plain = commands(folder, 0)["tollgate"]
+    guarded = folder / "guarded.toml"
+    text = (folder / "gateway.toml").read_text().replace(str(PORTS["tollgate"]), str(GUARDED["tollgate"]))
+    guarded.write_text(text.replace('upstream = "u" }', 'upstream = "u", auth = "a" }') + '[auth.a]\nissuer = "https://bench/"\njwks_file = "jwks.json"\n')
+    proxies = {"tollgate": (start(0, plain, PORTS["tollgate"]), PORTS["tollgate"], {"plain": None}),
+               "tollgate, tokens": (start(0, [plain[0], "run", "--config", guarded], GUARDED["tollgate"]), GUARDED["tollgate"], scripts)}
+    if shutil.which("envoy"):
+        proxies["envoy"] = (start(0, envoy(folder, GUARDED["envoy plain"], False), GUARDED["envoy plain"]), GUARDED["envoy plain"], {"plain": None})
+        proxies["envoy, tokens"] = (start(0, envoy(folder, GUARDED["envoy"], True), GUARDED["envoy"]), GUARDED["envoy"], scripts)
+    running.extend(process for process, _, _ in proxies.values())
+    figures = {}
+    for _ in range(rounds):
+        for name, (process, port, rows) in proxies.items():
+            for row, script in rows.items():
+                figures.setdefault((name.split(",")[0], row), []).append(microseconds(process, f"http://127.0.0.1:{port}/", script))
+    base = figures[("tollgate", "plain")]
+    print("| tokens | CPU µs per request, median (least to most) | × Tollgate plain | × own plain |\n|---|---|---|---|")
+    for (proxy, row), values in figures.items():
+        ratio = lambda others: statistics.median(own / other for own, other in zip(values, others))
+        print(f"| {proxy}: {row} | {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f}) | {ratio(base):.2f} | {ratio(figures[(proxy, 'plain')]):.2f} |")
+
+def limits(rounds):
+    """What a limit adds, beside what those of others add: each proxy runs without and with one."""
+    import limits as peers
+    running, figures = [], {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        (folder / "origin").mkdir()
+        (folder / "origin.conf").write_text(origin_conf(folder / "origin"))
+        try:
+            running.append(start(1, ["nginx", "-p", folder / "origin", "-c", folder / "origin.conf"], ORIGINS[0]))
+            running.append(start(1, peers.redis(folder), peers.REDIS))
+            rows = [(row, plain, port, start(0, command, port)) for row, plain, port, command in peers.rows(ROOT, folder, ORIGINS)]
+            running.extend(process for *_, process in rows)
+            for _ in range(rounds):
+                for row, _, port, process in rows:
+                    figures.setdefault(row, []).append(measured(process, f"http://127.0.0.1:{port}/"))
+        finally:
+            for process in running:
+                process.terminate()
+                process.wait()
+    print("| limits | CPU µs per request, median (least to most) | added, median | requests/s, median |\n|---|---|---|---|")
+    for row, plain, *_ in rows:
+        cpu = [cpu for cpu, _ in figures[row]]
+        added = f"{statistics.median(own - other for (own, _), (other, _) in zip(figures[row], figures[plain])):+.2f}" if plain else ""
+        per_second = statistics.median(requests for _, requests in figures[row])
+        print(f"| {row} | {statistics.median(cpu):.2f} ({min(cpu):.2f} to {max(cpu):.2f}) | {added} | {per_second:.0f} |")
+
+
 def main():
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--rounds", type=int, default=5)
-    flags.add_argument("--scenario", choices=["plain", "routes", "idle"], default="plain")
+    flags.add_argument("--scenario", choices=["plain", "routes", "idle", "jwt", "limits"], default="plain")
     given = flags.parse_args()
     missing = [tool for tool in ("wrk", "haproxy", "nginx", "taskset") if not shutil.which(tool)]
     if missing:
         sys.exit("not installed: " + ", ".join(missing))
+    if given.scenario == "limits":
+        return limits(max(1, min(given.rounds, 50)))
     path = "/svc0500/x" if given.scenario == "routes" else "/"
     running, figures = [], {name: [] for name in PORTS}
     with tempfile.TemporaryDirectory() as name:
@@ -121,6 +248,8 @@ def main():
         (folder / "origin").mkdir()
         try:
             running.append(start(1, ["nginx", "-p", folder / "origin", "-c", folder / "origin.conf"], ORIGINS[0]))
+            if given.scenario == "jwt":
+                return jwt(folder, max(1, min(given.rounds, 50)), running)
             proxies = {proxy: start(0, command, PORTS[proxy])
                        for proxy, command in commands(folder, 1000 if given.scenario == "routes" else 0).items()}
             running.extend(proxies.values())

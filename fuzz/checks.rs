@@ -15,12 +15,16 @@ use tollgate::base::path::canonical;
 use tollgate::base::secret::Secret;
 use tollgate::config::load;
 use tollgate::layers::auth::algorithm::Algorithm;
+use tollgate::layers::auth::basic::Sent;
 use tollgate::layers::auth::failure::{Failure, RESULTS};
 use tollgate::layers::auth::jws::Jws;
+use tollgate::layers::auth::key_list::KeyList;
 use tollgate::layers::auth::keys::{Keys, Origin as KeyOrigin};
 use tollgate::layers::auth::policy::TokenPlace;
+use tollgate::layers::auth::users::Users;
 use tollgate::layers::auth::verify::{Rules, verify};
 use tollgate::layers::auth::{claims, headers, token as tokens};
+use tollgate::layers::cors::policy::Origin as PageOrigin;
 use tollgate::serve::Limits;
 use tollgate::serve::examine::examine;
 
@@ -167,5 +171,38 @@ fn assert_refused(token: &[u8]) {
     if let Ok(parsed) = Jws::parse(token) {
         assert_eq!(token.split(|byte| *byte == b'.').count(), 3);
         assert!(parsed.signed.len() + 1 + parsed.signature.len() == token.len());
+    }
+}
+
+/// A file of keys or users is taken whole or not at all, and complained of without a word of what is in it; a name and a
+/// password are read or not; an origin has one form, and covers nothing that could lead elsewhere.
+pub(crate) fn credentials(data: &[u8]) {
+    let lines = data.split(|byte| *byte == b'\n').count();
+    match KeyList::parse(data) {
+        Ok(list) => {
+            assert!(
+                list.entries().iter().all(|entry| !entry.name.is_empty() && !entry.name.contains(char::is_whitespace))
+            );
+            assert!(list.find(b"a key that no corpus has").is_none());
+        }
+        Err(bad) => assert!(!bad.is_empty() && bad.iter().all(|line| (1..=lines).contains(&line.number))),
+    }
+    match Users::parse(data) {
+        Ok(users) => assert!(users.find("a name that no corpus has").is_none_or(|(_, counts)| !counts)),
+        Err(bad) => assert!(!bad.is_empty() && bad.iter().all(|line| (1..=lines).contains(&line.number))),
+    }
+    let _ = Sent::parse(data);
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(origin) = PageOrigin::parse(text) {
+        let printed = origin.to_string();
+        assert_eq!(PageOrigin::parse(&printed), Ok(origin.clone()));
+        if printed != "*" && printed != "null" {
+            for end in ["/", ".evil.test", "@evil.test", "#", ":1"] {
+                assert!(!origin.covers(&format!("{printed}{end}")), "{printed}{end}");
+            }
+            assert!(
+                !origin.covers("https://evil.test") || printed == "https://evil.test" || printed == "https://*.test"
+            );
+        }
     }
 }

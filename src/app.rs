@@ -3,6 +3,7 @@
 
 mod adjust;
 pub mod explain;
+mod logs;
 mod sockets;
 pub mod takeover;
 
@@ -24,7 +25,7 @@ use crate::admin::feed::Feed;
 use crate::admin::{self, Desk};
 use crate::base::clock;
 use crate::base::tasks::{self, Task};
-use crate::config::{AccessTarget, Config, ServerConfig};
+use crate::config::{Config, ServerConfig};
 use crate::layers::access_log::Lines;
 use crate::reload;
 use crate::reload::source::Source;
@@ -32,22 +33,24 @@ use crate::reload::watch::{self, Pace};
 use crate::runtime::Live;
 use crate::runtime::build::{self, Tools};
 use crate::runtime::reloads::Reloads;
+use crate::runtime::traces::Tracing;
 use crate::serve::listen::{self, Accepting, Listener};
 use crate::serve::workers::{CodecRefusals, Workers};
-use crate::telemetry::access_log::{self, AccessLog};
 use crate::telemetry::logging::Dial;
 use crate::telemetry::names;
+use crate::telemetry::otlp::Exports;
+use crate::telemetry::page::Measured;
 use crate::telemetry::recorder::Recorder;
 
-pub use self::adjust::level;
+pub use self::logs::level;
 pub use self::sockets::{Handed, Handles, Inherited, Role};
 
 /// How long the queue of a listener is emptied for at most when the gateway goes down.
 const LAST_CALL: Duration = Duration::from_secs(1);
+/// How long the end waits for spans to be sent.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 /// How often a sign of life is looked for.
 const OFTEN: Duration = Duration::from_millis(10);
-/// How often buffered access lines are handed over.
-const FLUSH: Duration = Duration::from_secs(1);
 
 /// Why a gateway could not be started.
 #[derive(Debug, Error)]
@@ -108,6 +111,7 @@ pub struct Running {
     handles: Arc<Handles>,
     workers: Arc<Workers>,
     lines: Option<Arc<Lines>>,
+    exports: Arc<Exports>,
     /// `[server]`, as it is in force.
     server: Arc<ArcSwap<ServerConfig>>,
     reloads: Reloads,
@@ -139,17 +143,21 @@ impl Gateway {
         let control = control()?;
         let count = worker_count(&config.server);
         let recorder = recorder();
-        let lines = lines(&config.log.access, count, &recorder)?;
-        let tools = Tools::new(config, count, &recorder, lines.clone(), control.handle())?;
+        let lines = logs::lines(&config.log, count, &recorder)?;
+        let exports = Exports::new(&recorder);
+        let tracing = Tracing::new(exports.clone(), control.handle(), count);
+        let tools = Tools::new(config, count, &recorder, control.handle())?;
+        let tools = Tools { tracer: tracing.tracer(&config.tracing), lines: lines.clone(), ..tools };
         let live = Live::new(build::build(config, &tools).complete(&tools));
         let workers = Workers::start(services(&live, &config.server, count), &codec_refusals(&recorder))?;
-        let running = Adjustable::new(config, live.clone(), workers, dial);
-        let draining = Arc::new(AtomicBool::new(false));
-        let (reloads, orders) = Reloads::new();
+        let running = Adjustable::new(config, live.clone(), workers, (dial.clone(), lines.clone()));
+        let (draining, (reloads, orders)) = (Arc::<AtomicBool>::default(), Reloads::new());
         let (closing, retiring) = (CancellationToken::new(), CancellationToken::new());
         let desk = Desk {
             live: live.clone(),
             recorder: recorder.clone(),
+            measured: measured(&running.workers, dial.as_ref()),
+            dial,
             listeners: listeners.iter().map(|listener| (listener.address, listener.seats.clone())).collect(),
             draining: draining.clone(),
             started: clock::now(),
@@ -161,12 +169,12 @@ impl Gateway {
         let addresses = listeners.iter().map(|listener| listener.address).collect();
         let accepting = accept_all(listeners, &running, &closing, &recorder, &control);
         let admin_address = admin.as_ref().map(|listener| listener.address);
-        let reloader = reloader(config, &running, live, tools, files.clone());
+        let reloader = reloader(config, &running, live, (tools, tracing), files.clone());
         let handle = control.handle();
         let watching = |files| tasks::spawn_on(handle, watch::watch(files, watch, reloads.clone(), handle.clone()));
         let mut background = vec![tasks::spawn_on(handle, reload::run(reloader, orders, handle.clone()))];
         background.extend(admin.map(|listener| serve_admin(listener, Arc::new(desk), retiring.clone(), &control)));
-        background.extend(lines.clone().map(|lines| tasks::spawn_on(handle, flush(lines))));
+        background.extend(lines.clone().map(|lines| tasks::spawn_on(handle, logs::flush(lines))));
         background.extend(files.map(watching));
         Ok(Running {
             addresses,
@@ -178,6 +186,7 @@ impl Gateway {
             handles,
             workers: running.workers.clone(),
             lines,
+            exports,
             server: running.server.clone(),
             reloads,
             taken_over: CancellationToken::new(),
@@ -201,6 +210,13 @@ impl Running {
     /// What brings it to another configuration while it runs.
     pub fn reloads(&self) -> &Reloads {
         &self.reloads
+    }
+
+    /// Opens the access log anew, where it goes to a file: whoever has moved that away can have it now.
+    pub fn reopen_logs(&self) {
+        if let Some(lines) = &self.lines {
+            lines.reopen();
+        }
     }
 
     /// Offers the listening sockets to another process of the same user at this path, from now on.
@@ -260,6 +276,7 @@ impl Running {
         if let Some(lines) = &self.lines {
             lines.flush();
         }
+        self.exports.finish(LAST_SPANS);
     }
 
     /// Closes the listeners, once what waits in their queues has been accepted.
@@ -280,6 +297,13 @@ impl Drop for Running {
             control.shutdown_background();
         }
     }
+}
+
+/// What has numbers beside the metrics that are registered.
+fn measured(workers: &Arc<Workers>, dial: Option<&Dial>) -> Vec<Arc<dyn Measured>> {
+    let dial = dial.map(|dial| Arc::new(dial.clone()) as Arc<dyn Measured>);
+    let workers: Arc<dyn Measured> = workers.clone();
+    [workers].into_iter().chain(dial).collect()
 }
 
 fn accept_all(
@@ -305,7 +329,8 @@ fn control() -> io::Result<Runtime> {
     builder.worker_threads(1).thread_name("control").enable_all().build()
 }
 
-fn worker_count(server: &ServerConfig) -> usize {
+/// How many workers there are: as many as the processor has cores where the configuration does not say.
+pub fn worker_count(server: &ServerConfig) -> usize {
     match server.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         count => count,
@@ -321,19 +346,6 @@ fn recorder() -> Arc<Recorder> {
     Arc::new(recorder)
 }
 
-fn lines(target: &AccessTarget, workers: usize, recorder: &Recorder) -> Result<Option<Arc<Lines>>, StartError> {
-    let target: Box<dyn io::Write + Send> = match target {
-        AccessTarget::Off => return Ok(None),
-        AccessTarget::Stdout => Box::new(io::stdout()),
-        AccessTarget::Stderr => Box::new(io::stderr()),
-        AccessTarget::File(path) => {
-            access_log::open(path).map_err(|error| StartError::AccessLog { path: path.display().to_string(), error })?
-        }
-    };
-    let log = AccessLog::start(workers, target, recorder.counter(names::ACCESS_LOG_DROPPED, &[]))?;
-    Ok(Some(Arc::new(Lines::new(workers, log))))
-}
-
 fn codec_refusals(recorder: &Recorder) -> CodecRefusals {
     let counter = |code| recorder.counter(names::REFUSALS, &["none", code, "enforce"]);
     CodecRefusals { malformed: counter("bad_request"), too_large: counter("header_too_large") }
@@ -346,11 +358,4 @@ fn serve_admin(listener: Listener, desk: Arc<Desk>, retiring: CancellationToken,
             Err(error) => tracing::error!(%error, "the admin listener failed"),
         }
     })
-}
-
-async fn flush(lines: Arc<Lines>) {
-    loop {
-        tokio::time::sleep(FLUSH).await;
-        lines.flush();
-    }
 }

@@ -28,7 +28,7 @@ const NARROW: &[(&str, &[&str])] = &[
 ];
 
 /// What `config` may know of the floor of the services: how they are set, never what they are. The rules of tokens are
-/// pure, and keys are read when the configuration is, so that a wrong file is found then.
+/// pure, as the arithmetic of buckets is, and keys are read when the configuration is, so that a wrong file is found then.
 const SETTINGS: &[&str] = &[
     "upstream::policy",
     "layers::auth::policy",
@@ -36,6 +36,13 @@ const SETTINGS: &[&str] = &[
     "layers::auth::claims",
     "layers::auth::keys",
     "layers::auth::verify",
+    "layers::auth::key_list",
+    "layers::auth::users",
+    "layers::auth::watched",
+    "layers::cors::policy",
+    "layers::rate_limit::policy",
+    "layers::rate_limit::bucket",
+    "layers::redis::policy",
 ];
 
 /// Longest file, in lines.

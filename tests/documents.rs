@@ -5,6 +5,10 @@
 
 #[path = "documents/examples.rs"]
 mod examples;
+#[path = "documents/grafana.rs"]
+mod grafana;
+#[path = "documents/promql.rs"]
+mod promql;
 #[path = "documents/reference.rs"]
 mod reference;
 
@@ -57,9 +61,13 @@ fn documents() -> Vec<(String, String)> {
 fn the_reference_of_metrics_is_up_to_date() {
     let mut text = String::from(
         "# Metrics\n\n<!-- Generated from src/telemetry/names.rs: UPDATE=1 cargo test --test documents -->\n\n\
-         `/metrics` on the operators' listener, in Prometheus' text format. Base units are seconds and bytes. Labels are\n\
-         closed sets: configured names, methods of a fixed list (`OTHER` for the rest), statuses as sent. The usual\n\
-         `process_*` metrics are there too.\n\n\
+         `/metrics` on the operators' listener, in Prometheus' text format, or in OpenMetrics 1.0 where the scraper's\n\
+         `Accept` asks for that; then the buckets of histograms show the trace of a request that fell into them. Base\n\
+         units are seconds and bytes. The usual `process_*` metrics are there too.\n\n\
+         Labels are closed sets: configured names; methods of a fixed list, `OTHER` for the rest; statuses as sent where\n\
+         they are registered, their class (`4xx`) where they are not, `none` where a client left before there was one.\n\
+         Requests that no route takes are those of the route `none`. `tollgate check` prints how many series a\n\
+         configuration can make at most. What a reload removes leaves the page when its last request is over.\n\n\
          | metric | type | labels | meaning |\n|---|---|---|---|\n",
     );
     for name in names::ALL {

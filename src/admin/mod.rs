@@ -6,6 +6,8 @@ pub mod events;
 pub mod feed;
 pub mod guard;
 pub mod health;
+pub mod log;
+pub mod metrics;
 pub mod page;
 pub mod problem;
 pub mod reload;
@@ -20,7 +22,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -38,8 +40,9 @@ use crate::base::seat::Seats;
 use crate::base::tasks::{self, Group};
 use crate::runtime::Live;
 use crate::runtime::reloads::Reloads;
-use crate::telemetry::names;
-use crate::telemetry::recorder::{Recorder, open_family};
+use crate::telemetry::logging::Dial;
+use crate::telemetry::page::Measured;
+use crate::telemetry::recorder::Recorder;
 use crate::upstream::Upstream;
 use feed::Feed;
 use guard::Guard;
@@ -61,6 +64,10 @@ pub struct Desk {
     pub live: Live,
     /// The numbers.
     pub recorder: Arc<Recorder>,
+    /// What turns the program's log up and down, where it has one.
+    pub dial: Option<Dial>,
+    /// What else has numbers.
+    pub measured: Vec<Arc<dyn Measured>>,
     /// The listeners and their connections.
     pub listeners: Vec<(SocketAddr, Arc<Seats>)>,
     /// Whether the gateway is going down.
@@ -89,11 +96,12 @@ pub fn router(desk: Arc<Desk>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(health::readyz))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(metrics::metrics))
         .route("/api/v1/status", get(status::status))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/config", get(config::config))
         .merge(page::router())
+        .route("/api/v1/log/level", get(log::get).put(log::set))
         .route("/api/v1/reload", post(reload::reload))
         .route("/api/v1/upstreams/{upstream}/addresses/{address}/drain", post(addresses::drain))
         .route("/api/v1/upstreams/{upstream}/addresses/{address}/undrain", post(addresses::undrain))
@@ -114,25 +122,6 @@ async fn door(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Re
     }
     let detail = "this listener answers to addresses, `localhost` and names without a dot";
     Problem::new(StatusCode::MISDIRECTED_REQUEST, "unknown_host", detail).into_response()
-}
-
-async fn metrics(State(desk): State<Arc<Desk>>) -> impl IntoResponse {
-    let snapshot = desk.live.now().clone();
-    for (address, seats) in &desk.listeners {
-        let gauge = desk.recorder.gauge(names::CONNECTIONS, &[&address.to_string()]);
-        gauge.set(seats.taken() as f64);
-    }
-    let upstreams: Vec<_> = snapshot.upstreams().iter().map(|upstream| upstream.status()).collect();
-    upstreams.iter().for_each(|upstream| upstream.measure(&desk.recorder));
-    snapshot.providers().iter().for_each(|provider| provider.keys().status().measure(&desk.recorder));
-    let mut page = desk.recorder.render();
-    let mut samples = String::new();
-    upstreams.iter().for_each(|upstream| upstream.render(&mut samples));
-    if !samples.is_empty() {
-        open_family(&mut page, names::ENDPOINT_REQUESTS);
-        page.push_str(&samples);
-    }
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page)
 }
 
 /// Serves the pages until it is dropped. Takes no further connection once `retiring` is cancelled.

@@ -11,6 +11,8 @@ use super::Desk;
 use super::guard::Rule;
 use crate::base::clock;
 use crate::layers::auth::keyset::KeySetStatus;
+use crate::layers::rate_limit::limit::LimitStatus;
+use crate::layers::redis::RedisStatus;
 use crate::runtime::reloads::Verdict;
 use crate::runtime::snapshot::Snapshot;
 use crate::upstream::status::UpstreamStatus;
@@ -38,6 +40,11 @@ pub struct Status {
     pub routes: Vec<Arc<str>>,
     /// The keys that verify tokens, by the name of their policy.
     pub keys: Vec<KeySetStatus>,
+    /// How much may pass, in name order.
+    pub limits: Vec<LimitStatus>,
+    /// The Redis that limits are counted in, if any are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis: Option<RedisStatus>,
     /// The upstreams, in name order.
     pub upstreams: Vec<UpstreamStatus>,
 }
@@ -73,6 +80,8 @@ impl Status {
                 .collect(),
             routes: snapshot.routes().to_vec(),
             keys: snapshot.providers().iter().map(|provider| provider.keys().status()).collect(),
+            limits: snapshot.limits().iter().map(|limit| limit.status()).collect(),
+            redis: snapshot.redis().map(|redis| redis.status()),
             upstreams: snapshot.upstreams().iter().map(|upstream| upstream.status()).collect(),
         }
     }

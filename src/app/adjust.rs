@@ -1,24 +1,26 @@
 //! What a new configuration changes in a running gateway beside the snapshot: limits of connections, the operators'
 //! token, the level of the log.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tracing::level_filters::LevelFilter;
 
+use super::logs::level;
 use crate::admin::guard::Guard;
 use crate::base::body::Pace;
 use crate::config::{Config, LogLevel, ServerConfig};
+use crate::layers::access_log::Lines;
 use crate::reload::source::Source;
 use crate::reload::{Counters, Reloader};
 use crate::runtime::Live;
 use crate::runtime::build::Tools;
+use crate::runtime::traces::Tracing;
 use crate::serve::Limits;
 use crate::serve::connection::Service;
 use crate::serve::workers::Workers;
-use crate::telemetry::logging::Dial;
+use crate::telemetry::logging::{Dial, Levels};
 
 /// Waiting for a body that is free before `min_body_rate` counts.
 const BODY_GRACE: Duration = Duration::from_secs(5);
@@ -36,12 +38,22 @@ pub(super) struct Adjustable {
     /// Who may change something.
     pub(super) guard: Arc<Guard>,
     /// Turns the log up and down.
-    pub(super) dial: Option<Dial>,
+    dial: Option<Dial>,
+    /// The level of the configuration before: only another one counts for more than what an operator has set.
+    level: Mutex<LogLevel>,
+    /// Writes access lines.
+    lines: Option<Arc<Lines>>,
 }
 
 impl Adjustable {
     /// All of it, for workers that have just been started.
-    pub(super) fn new(config: &Config, live: Live, workers: Workers, dial: Option<Dial>) -> Arc<Self> {
+    pub(super) fn new(
+        config: &Config,
+        live: Live,
+        workers: Workers,
+        logs: (Option<Dial>, Option<Arc<Lines>>),
+    ) -> Arc<Self> {
+        let (dial, lines) = logs;
         Arc::new(Self {
             live,
             workers: Arc::new(workers),
@@ -49,6 +61,8 @@ impl Adjustable {
             server: Arc::new(ArcSwap::from_pointee(config.server.clone())),
             guard: Arc::new(Guard::new(config.admin.token.clone(), config.admin.listen.map(|address| address.ip()))),
             dial,
+            level: Mutex::new(config.log.level),
+            lines,
         })
     }
 
@@ -60,8 +74,13 @@ impl Adjustable {
             self.most.store(config.server.max_connections, Ordering::Relaxed);
         }
         self.guard.renew(config.admin.token.clone());
-        if let Some(dial) = &self.dial {
-            dial.set(level(config.log.level));
+        let before =
+            std::mem::replace(&mut *self.level.lock().unwrap_or_else(PoisonError::into_inner), config.log.level);
+        if let Some(dial) = self.dial.as_ref().filter(|_| before != config.log.level) {
+            dial.set(Levels::new(level(config.log.level)));
+        }
+        if let Some(lines) = &self.lines {
+            lines.sample(config.log.sample);
         }
     }
 }
@@ -71,13 +90,14 @@ pub(super) fn reloader(
     config: &Config,
     running: &Arc<Adjustable>,
     live: Live,
-    tools: Tools,
+    (tools, tracing): (Tools, Tracing),
     source: Option<Arc<Source>>,
 ) -> Reloader {
     let (counters, running) = (Counters::new(&tools.recorder), running.clone());
     Reloader {
         live,
         tools,
+        tracing,
         started: config.clone(),
         current: config.clone(),
         source,
@@ -90,17 +110,6 @@ pub(super) fn reloader(
 pub(super) fn services(live: &Live, server: &ServerConfig, count: usize) -> Vec<Service> {
     let limits = Arc::new(limits(server));
     (0..count).map(|worker| Service::new(live.clone(), limits.clone(), worker)).collect()
-}
-
-/// The least severe level that is logged.
-pub fn level(level: LogLevel) -> LevelFilter {
-    match level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    }
 }
 
 /// What clients may do.

@@ -19,7 +19,7 @@ use crate::base::headers;
 use crate::config::Config;
 use crate::layers::gate::Waiting;
 use crate::runtime::build::{Tools, build};
-use crate::runtime::explain::{self, Explanation, Question};
+use crate::runtime::explain::{self, Explanation, Patience, Question};
 use crate::serve::examine::{examine, name_of};
 use crate::serve::reading::read;
 use crate::telemetry::recorder::Recorder;
@@ -81,14 +81,19 @@ impl Inquiry {
     }
 
     fn explain_on(&self, runtime: &Runtime, config: &Config) -> io::Result<Explanation> {
-        let tools = Tools::new(config, 1, &Arc::new(Recorder::default()), None, runtime.handle())?;
+        // What this machine works out goes on, so that nothing else has to.
+        let aside = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let tools = Tools::new(config, 1, &Arc::new(Recorder::default()), runtime.handle())?;
+        let tools = Tools { local: aside.handle().clone(), ..tools };
         let snapshot = build(config, &tools).complete(&tools);
         let question = self.question(config);
-        let mut wait = |waiting: Waiting| {
-            if self.online {
-                runtime.block_on(waiting);
+        let mut wait = |what: Patience, waiting: Waiting| {
+            match what {
+                Patience::Machine => aside.block_on(waiting),
+                Patience::Network if self.online => runtime.block_on(waiting),
+                Patience::Network => return false,
             }
-            self.online
+            true
         };
         if self.online {
             runtime.block_on(async {
@@ -100,7 +105,9 @@ impl Inquiry {
                 let _ = tokio::time::timeout(PATIENCE, all).await;
             });
         }
-        Ok(explain::explain(&snapshot, question, &mut wait))
+        let explanation = explain::explain(&snapshot, question, &mut wait);
+        aside.shutdown_background();
+        Ok(explanation)
     }
 
     /// Looks at the head as a connection would.

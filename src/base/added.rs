@@ -5,9 +5,11 @@ use http::header::{CONNECTION, FORWARDED, HOST, HeaderMap, HeaderName, HeaderVal
 
 use super::exchange::Exchange;
 use super::headers::{
-    VIA_US, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PREFIX, X_FORWARDED_PROTO, X_REAL_IP, X_REQUEST_ID,
+    TRACEPARENT, VIA_US, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PREFIX, X_FORWARDED_PROTO, X_REAL_IP,
+    X_REQUEST_ID,
 };
 use super::time_left::X_REQUEST_TIMEOUT;
+use super::trace::Trace;
 
 /// The gateway's own fields of one request. Those whose values the exchange knows are not copied.
 #[derive(Debug)]
@@ -65,6 +67,9 @@ impl Added {
             line(FORWARDED, &forwarded_element(peer, exchange.origin.scheme));
         }
         line(VIA, &VIA_US);
+        if let Some(trace) = exchange.trace.as_ref().and_then(Trace::field) {
+            line(TRACEPARENT, &trace);
+        }
         if let Some(prefix) = &self.prefix {
             line(X_FORWARDED_PREFIX, prefix);
         }

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use super::body::Meter;
 use super::clock;
 use super::debt::Debts;
+use super::outbox::Outbox;
 use super::reject::Reason;
 use super::seat::Seat;
 
@@ -53,6 +54,8 @@ pub struct Client {
     has_interim: AtomicBool,
     /// The peer's address as fields say it: the same for each request, so written once.
     peer: HeaderValue,
+    /// What is written for it goes through this.
+    outbox: Option<Arc<Outbox>>,
     /// What the connection counts against, tunnels that come out of it included.
     _seats: Vec<Seat>,
 }
@@ -86,6 +89,11 @@ pub struct Busy(Arc<Client>);
 impl Client {
     /// A connection that was just accepted; it holds its seats as long as anything of it lives.
     pub fn new(peer: IpAddr, seats: Vec<Seat>) -> Arc<Self> {
+        Self::through(None, peer, seats)
+    }
+
+    /// The same where what is written, to the client and for it, goes through its worker's outbox.
+    pub fn through(outbox: Option<Arc<Outbox>>, peer: IpAddr, seats: Vec<Seat>) -> Arc<Self> {
         Arc::new(Self {
             opened: clock::now(),
             in_flight: AtomicUsize::new(0),
@@ -106,6 +114,7 @@ impl Client {
             debts: Debts::default(),
             interim: Mutex::default(),
             has_interim: AtomicBool::new(false),
+            outbox,
             peer: HeaderValue::try_from(peer.to_canonical().to_string()).unwrap_or(UNKNOWN),
             _seats: seats,
         })
@@ -140,6 +149,16 @@ impl Client {
     /// The connection becomes a tunnel: whoever is on its ends decides when it is over.
     pub fn switch(&self) {
         self.switched.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is a tunnel.
+    pub fn is_switched(&self) -> bool {
+        self.switched.load(Ordering::Relaxed)
+    }
+
+    /// What is written for it goes through this, where there is one.
+    pub fn outbox(&self) -> Option<&Arc<Outbox>> {
+        self.outbox.as_ref()
     }
 
     fn has_uploaded(&self) -> bool {
@@ -329,61 +348,5 @@ impl Drop for Busy {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_connection_reads_a_head_works_and_idles() {
-        let client = Client::new(IpAddr::from([127, 0, 0, 1]), Vec::new());
-        assert_eq!(client.phase().0, Phase::Head);
-        let busy = client.begin(false);
-        client.heard();
-        assert_eq!(client.phase().0, Phase::Busy);
-        drop(busy);
-        assert_eq!(client.phase().0, Phase::Idle);
-        client.heard();
-        assert_eq!(client.phase().0, Phase::Head);
-    }
-
-    #[test]
-    fn a_multiplexed_connection_is_idle_whatever_it_hears() {
-        let client = Client::new(IpAddr::from([127, 0, 0, 1]), Vec::new());
-        let (one, two) = (client.begin(true), client.begin(true));
-        drop(one);
-        assert_eq!(client.phase().0, Phase::Busy);
-        drop(two);
-        client.heard();
-        assert_eq!(client.phase().0, Phase::Idle);
-    }
-
-    #[test]
-    fn a_stall_remembers_those_before_until_the_next_request() {
-        let client = Client::new(IpAddr::from([127, 0, 0, 1]), Vec::new());
-        let _busy = client.begin(false);
-        client.take(10);
-        assert_eq!(client.stalled(), None);
-        client.stall();
-        let first = client.stalled().unwrap();
-        client.stall();
-        assert_eq!((client.stalled(), first.taken, first.before), (Some(first), 10, Duration::ZERO));
-        client.take(5);
-        assert_eq!(client.stalled(), None);
-        client.waited.store(7, Ordering::Relaxed);
-        client.stall();
-        let second = client.stalled().unwrap();
-        assert_eq!((second.taken, second.before), (15, Duration::from_millis(7)));
-        let _next = client.begin(false);
-        assert_eq!(client.stalled().map(|stall| (stall.taken, stall.before)), Some((0, Duration::ZERO)));
-    }
-
-    #[test]
-    fn interim_responses_are_taken_once() {
-        let client = Client::new(IpAddr::from([127, 0, 0, 1]), Vec::new());
-        let mut headers = HeaderMap::new();
-        headers.append("link", "</a.css>; rel=preload".parse().unwrap());
-        client.push_interim(StatusCode::EARLY_HINTS, &headers);
-        let text = client.take_interim().unwrap();
-        assert_eq!(text, b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n");
-        assert_eq!(client.take_interim(), None);
-    }
-}
+#[path = "client_tests.rs"]
+mod tests;

@@ -17,6 +17,7 @@ use super::headers::Survey;
 use super::identity::Identity;
 use super::reject::{Reason, Reject};
 use super::seat::Seat;
+use super::trace::Trace;
 
 /// One request and its answer.
 #[derive(Debug)]
@@ -49,6 +50,12 @@ pub struct Exchange {
     pub route: Option<Arc<str>>,
     /// Who asks, where somebody has vouched for it.
     pub identity: Option<Arc<Identity>>,
+    /// The trace that it belongs to, where there is one.
+    pub trace: Option<Trace>,
+    /// The limit that refused it, or the one of which it left the least.
+    pub limit: Option<Arc<str>>,
+    /// The share that it left of that one.
+    limit_left: f32,
     /// When the response head must be there.
     pub deadline: Option<Instant>,
     /// The request body's meter, where there is a body.
@@ -63,9 +70,13 @@ pub struct Exchange {
     pub busy: Busy,
     /// Who takes the exchange over when the response has left: the tunnel behind a 101.
     pub heir: Option<oneshot::Sender<Box<Exchange>>>,
-    observers: [Option<Arc<dyn Observer>>; 2],
+    observers: [Option<Arc<dyn Observer>>; 3],
     seats: [Option<Seat>; 2],
+    kept: Vec<Box<dyn Kept>>,
 }
+
+/// Something that is kept until an exchange is over, for what happens when it is dropped.
+pub trait Kept: Send + Sync + std::fmt::Debug {}
 
 /// What a connection knows of who asks.
 #[derive(Clone, Copy, Debug)]
@@ -161,6 +172,9 @@ impl Exchange {
             user_agent: None,
             route: None,
             identity: None,
+            trace: None,
+            limit: None,
+            limit_left: 1.0,
             deadline: None,
             body_in: None,
             upstream: UpstreamNotes::default(),
@@ -168,12 +182,14 @@ impl Exchange {
             refused_early: None,
             busy,
             heir: None,
-            observers: [None, None],
+            observers: [None, None, None],
             seats: [None, None],
+            kept: Vec::new(),
         }
     }
 
-    /// Adds somebody to tell when this is over. There is room for two: the log and the metrics.
+    /// Adds somebody to tell when this is over. There is room for three: the log, the metrics and the
+    /// trace.
     pub fn observe(&mut self, observer: Arc<dyn Observer>) {
         if let Some(free) = self.observers.iter_mut().find(|slot| slot.is_none()) {
             *free = Some(observer);
@@ -185,6 +201,30 @@ impl Exchange {
         if let Some(free) = self.seats.iter_mut().find(|slot| slot.is_none()) {
             *free = Some(seat);
         }
+    }
+
+    /// The trace that somebody can look up, if this is part of one.
+    pub fn sampled_trace(&self) -> Option<u128> {
+        self.trace.as_ref().filter(|trace| trace.takes_part() && trace.is_sampled()).map(|trace| trace.id)
+    }
+
+    /// Keeps something until this is over.
+    pub fn keep(&mut self, thing: Box<dyn Kept>) {
+        self.kept.push(thing);
+    }
+
+    /// Notes a limit that lets this pass and then has such a share left, if none that it has met has less.
+    pub fn meets_limit(&mut self, name: &Arc<str>, left: f32) {
+        if self.limit.is_none() || left < self.limit_left {
+            self.limit = Some(name.clone());
+            self.limit_left = left;
+        }
+    }
+
+    /// Notes the limit that refuses this.
+    pub fn refused_by_limit(&mut self, name: &Arc<str>) {
+        self.limit = Some(name.clone());
+        self.limit_left = 0.0;
     }
 
     /// Who asks, by the name that a credential vouches for.

@@ -22,6 +22,10 @@ pub const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The client's address, as some proxies say it.
 pub const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+/// The trace that a request belongs to (W3C Trace Context).
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What those who take part in a trace say of it.
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// How long the sender keeps an idle connection (RFC 2068 §19.7.1.1).
 pub const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -65,6 +69,8 @@ pub struct Survey {
     pub request_id: bool,
     /// Any `X-Request-Timeout`.
     pub timeout: bool,
+    /// Any `traceparent` or `tracestate`.
+    pub trace: bool,
 }
 
 /// Which of the fields that end at this hop (RFC 9110 §7.6.1) a message has. Each is looked up only where it is there:
@@ -151,6 +157,7 @@ impl Survey {
                 | (16, "x-forwarded-host")
                 | (17, "x-forwarded-proto")
                 | (18, "x-forwarded-prefix") => survey.forwarding = true,
+                (10, "tracestate") | (11, "traceparent") => survey.trace = true,
                 (12, "x-request-id") => survey.request_id = true,
                 (17, "x-request-timeout") => survey.timeout = true,
                 _ => survey.underscore |= name.bytes().any(|byte| byte == b'_'),

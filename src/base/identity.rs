@@ -13,6 +13,8 @@ pub struct Identity {
     pub auth: Arc<str>,
     /// Who it is, where the credential says so.
     pub subject: Option<Arc<str>>,
+    /// The plan that its key belongs to, where it has one.
+    pub plan: Option<Arc<str>>,
     /// Everything that the credential says.
     pub claims: Map<String, Value>,
 }

@@ -1,4 +1,4 @@
-//! Floor 0: words that everybody uses. No I/O of its own, no configuration.
+//! Floor 0: words that everybody uses. No configuration, and no I/O but what a socket's bytes go through.
 
 pub mod added;
 pub mod alarm;
@@ -10,11 +10,15 @@ pub mod debt;
 pub mod exchange;
 pub mod headers;
 pub mod identity;
+pub mod outbox;
 pub mod path;
+pub mod redact;
 pub mod reject;
 pub mod request;
 pub mod seat;
 pub mod secret;
+pub mod stream;
 pub mod tasks;
 pub mod time_left;
+pub mod trace;
 pub mod units;

@@ -30,10 +30,18 @@ pub enum Reason {
     TokenInvalid,
     /// A token whose time is over.
     TokenExpired,
+    /// No API key or password where one is asked for, or one that is not taken.
+    CredentialsInvalid,
     /// A valid token that does not allow this.
     InsufficientScope,
     /// No keys to verify tokens with.
     KeysUnavailable,
+    /// The service that decides who may pass gives no answer.
+    AuthUnavailable,
+    /// A rate limit is used up.
+    RateLimited,
+    /// Nobody can tell how much may pass.
+    LimitsUnavailable,
     /// A cap on connections or requests in flight is reached.
     Overloaded,
     /// Too many requests to the upstream have failed.
@@ -67,7 +75,7 @@ pub struct Facts {
 
 impl Reason {
     /// Every reason there is.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 25] = [
         Self::NoRoute,
         Self::MethodNotAllowed,
         Self::BadRequest,
@@ -78,8 +86,12 @@ impl Reason {
         Self::TokenMissing,
         Self::TokenInvalid,
         Self::TokenExpired,
+        Self::CredentialsInvalid,
         Self::InsufficientScope,
         Self::KeysUnavailable,
+        Self::AuthUnavailable,
+        Self::RateLimited,
+        Self::LimitsUnavailable,
         Self::Overloaded,
         Self::CircuitOpen,
         Self::NoEndpoints,
@@ -106,8 +118,12 @@ impl Reason {
             Self::TokenMissing => (StatusCode::UNAUTHORIZED, "token_missing", "No token"),
             Self::TokenInvalid => (StatusCode::UNAUTHORIZED, "token_invalid", "Invalid token"),
             Self::TokenExpired => (StatusCode::UNAUTHORIZED, "token_expired", "Expired token"),
+            Self::CredentialsInvalid => (StatusCode::UNAUTHORIZED, "credentials_invalid", "Invalid credentials"),
             Self::InsufficientScope => (StatusCode::FORBIDDEN, "insufficient_scope", "Not allowed"),
             Self::KeysUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "keys_unavailable", "Keys unavailable"),
+            Self::AuthUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "auth_unavailable", "Authorization unavailable"),
+            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
+            Self::LimitsUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "limits_unavailable", "Limits unavailable"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
             Self::CircuitOpen => (StatusCode::SERVICE_UNAVAILABLE, "circuit_open", "Circuit open"),
             Self::NoEndpoints => (StatusCode::SERVICE_UNAVAILABLE, "no_endpoints", "No endpoints"),

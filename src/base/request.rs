@@ -29,6 +29,15 @@ pub struct Response {
     pub exchange: Box<Exchange>,
 }
 
+/// An answer that no upstream gave and that refuses nothing: to a preflight, or what another service has said.
+#[derive(Debug)]
+pub struct Reply {
+    /// Status and fields.
+    pub head: response::Parts,
+    /// What follows the head.
+    pub body: ResponseBody,
+}
+
 /// A request that the gateway answers itself.
 #[derive(Debug)]
 pub struct Refused {
@@ -45,5 +54,14 @@ impl Refused {
     /// Why.
     pub fn reason(&self) -> Reason {
         self.reject.reason
+    }
+}
+
+impl Reply {
+    /// An answer with this status and nothing else.
+    pub fn new(status: http::StatusCode) -> Self {
+        let (mut head, ()) = http::Response::new(()).into_parts();
+        head.status = status;
+        Self { head, body: ResponseBody::Empty }
     }
 }

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 
 /// A background task; dropping it ends the task at its next await.
@@ -48,6 +49,19 @@ pub fn detach_on(handle: &Handle, work: impl Future<Output = ()> + Send + 'stati
 /// Does work that blocks, on a thread of its own. None when it panicked, or when the runtime goes down.
 pub async fn blocking_on<T: Send + 'static>(handle: &Handle, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     handle.spawn_blocking(work).await.ok()
+}
+
+/// Does work on a thread of its own that gives way to all others of the process. None when it panicked, or when there is
+/// no thread to be had.
+pub async fn behind<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (told, done) = oneshot::channel();
+    let run = move || {
+        // Of this thread alone, on Linux. Elsewhere, and where it may not, it is one of several.
+        let _ = rustix::process::nice(10);
+        let _ = told.send(work());
+    };
+    std::thread::Builder::new().name("behind".into()).spawn(run).ok()?;
+    done.await.ok()
 }
 
 /// Work that ends together: with the group, or when the group is told to.

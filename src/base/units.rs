@@ -28,6 +28,9 @@ pub enum UnitError {
     /// A rate without `/s`.
     #[error("`{0}` is not a rate")]
     NotPerSecond(String),
+    /// Nothing at all in any time.
+    #[error("`{0}` lets nothing through")]
+    Nothing(String),
 }
 
 /// A number of bytes: `0`, `512`, `64KiB`, `10MiB`, `1GiB`.
@@ -37,6 +40,28 @@ pub struct Size(pub u64);
 /// Bytes per second: `0`, `512/s`, `1KiB/s`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteRate(pub u64);
+
+/// So many in so much time: `100/s`, `600/min`, `1000/h`, `10000/day`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rate {
+    /// How many; at least one.
+    pub count: u32,
+    /// In this time.
+    pub per: Period,
+}
+
+/// The time that a rate is counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Period {
+    /// `s`
+    Second,
+    /// `min`
+    Minute,
+    /// `h`
+    Hour,
+    /// `day`
+    Day,
+}
 
 /// A unit and how many of the smallest one it holds.
 type Units = &'static [(&'static str, u64)];
@@ -132,6 +157,42 @@ impl fmt::Display for ByteRate {
     }
 }
 
+impl Period {
+    const ALL: [(Self, &'static str, u64); 4] =
+        [(Self::Second, "s", 1), (Self::Minute, "min", 60), (Self::Hour, "h", 3600), (Self::Day, "day", 24 * 3600)];
+
+    /// How long it is.
+    pub fn duration(self) -> Duration {
+        let seconds = Self::ALL.iter().find(|(period, ..)| *period == self).map_or(1, |(.., seconds)| *seconds);
+        Duration::from_secs(seconds)
+    }
+}
+
+impl FromStr for Rate {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let not_a_rate = || UnitError::NotPerSecond(text.to_owned());
+        let (digits, unit) = split(text)?;
+        let unit = unit.strip_prefix('/').ok_or_else(not_a_rate)?.trim_start_matches(' ');
+        let known = Period::ALL.iter().find(|(_, name, _)| *name == unit);
+        let (per, ..) = known.ok_or_else(|| UnitError::UnknownUnit(unit.to_owned()))?;
+        let count: u32 = digits.parse().map_err(|_| UnitError::TooLarge(text.to_owned()))?;
+        match count {
+            0 => Err(UnitError::Nothing(text.to_owned())),
+            1..=1_000_000_000 => Ok(Self { count, per: *per }),
+            _ => Err(UnitError::TooLarge(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = Period::ALL.iter().find(|(period, ..)| *period == self.per).map_or("s", |(_, name, _)| *name);
+        write!(f, "{}/{unit}", self.count)
+    }
+}
+
 /// The number and the unit, which may be empty.
 fn split(text: &str) -> Result<(&str, &str), UnitError> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -177,6 +238,9 @@ mod tests {
         for text in ["0", "512/s", "1KiB/s"] {
             assert_eq!(text.parse::<ByteRate>().unwrap().to_string(), text);
         }
+        for text in ["1/s", "600/min", "1000/h", "10000/day", "1000000000/s"] {
+            assert_eq!(text.parse::<Rate>().unwrap().to_string(), text);
+        }
     }
 
     #[test]
@@ -201,5 +265,13 @@ mod tests {
         assert_eq!("1MB".parse::<Size>().unwrap_err().hint("1MiB"), "sizes count in powers of 1024: write `MiB`");
         assert_eq!("1é".parse::<Size>().unwrap_err().to_string(), "`é` is not a unit here");
         assert_eq!("1KiB".parse::<ByteRate>().unwrap_err().to_string(), "`1KiB` is not a rate");
+        let refused = |text: &str| text.parse::<Rate>().unwrap_err().to_string();
+        assert_eq!(refused("100"), "`100` is not a rate");
+        assert_eq!(refused("100s"), "`100s` is not a rate");
+        assert_eq!(refused("100/m"), "`m` is not a unit here");
+        assert_eq!(refused("1.5/s"), "`1.5/s` is not a whole number");
+        assert_eq!(refused("0/s"), "`0/s` lets nothing through");
+        assert_eq!(refused("4294967297/s"), "`4294967297/s` is too large");
+        assert_eq!(refused("/s"), "`/s` does not begin with a number");
     }
 }

@@ -3,19 +3,24 @@
 
 mod auth;
 mod balance;
+mod cors;
 mod health;
+mod limit;
+mod redis;
 mod route;
 mod upstream;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::file::{AdminSettings, ConfigFile, DnsSettings, LogSettings, ServerSettings};
+use http::{HeaderName, HeaderValue};
+
+use super::file::{AdminSettings, ConfigFile, DnsSettings, LogSettings, ServerSettings, TracingSettings};
 use super::findings::Findings;
 use super::key::KeyPath;
 use super::load::Environment;
-use super::text::{Fault, SecretText, Text, did_you_mean};
-use super::{AdminConfig, Config, LogConfig, ServerConfig};
+use super::text::{Fault, RedisAddress, SecretText, Text, did_you_mean};
+use super::{AdminConfig, Config, LogConfig, ServerConfig, TracingConfig};
 use crate::base::secret::Secret;
 use crate::upstream::policy::DnsPolicy;
 
@@ -33,12 +38,16 @@ pub(super) fn check(file: &ConfigFile, context: &Context, findings: &mut Finding
     let server = server(&file.server, findings);
     let mut upstreams = upstream::upstreams(file, context, findings);
     let auth = auth::auth(file, context, findings);
-    let routes = route::routes(file, &mut upstreams, findings);
+    let rate_limits = limit::limits(file, findings);
+    let routes = route::routes(file, &mut upstreams, &rate_limits, findings);
     Config {
         admin: admin(&file.admin, &server, context, findings),
         dns: dns(&file.dns, findings),
         log: log(&file.log),
+        tracing: tracing(&file.tracing, context, findings),
         auth,
+        rate_limits,
+        redis: redis::redis(file, context, findings),
         upstreams: upstreams.into_values().collect(),
         routes,
         server,
@@ -50,12 +59,18 @@ impl Context<'_> {
     pub(super) fn secret_files(&self, file: &ConfigFile) -> Vec<PathBuf> {
         let sticky = file.upstreams.values().filter_map(|upstream| balance::secret(&upstream.balance));
         let of_auth = file.auth.values().filter_map(|settings| settings.secret.as_ref());
-        let secrets = file.admin.token.iter().chain(sticky).chain(of_auth);
+        let of_collector = file.tracing.headers.values();
+        let of_redis = file.redis.iter().flat_map(|redis| redis.password.iter().chain(&redis.sentinel_password));
+        let secrets = file.admin.token.iter().chain(sticky).chain(of_auth).chain(of_redis).chain(of_collector);
         let path = |text: &Text<SecretText>| match &text.0 {
             SecretText::File(path) => Some(self.folder.join(path)),
             _ => None,
         };
-        secrets.filter_map(path).collect()
+        let url = file.redis.as_ref().and_then(|redis| match &redis.url.0 {
+            RedisAddress::File(path) => Some(self.folder.join(path)),
+            _ => None,
+        });
+        secrets.filter_map(path).chain(url).collect()
     }
 
     /// The secret behind a reference. What goes wrong is told without anything of what is in it.
@@ -149,5 +164,26 @@ fn dns(dns: &DnsSettings, findings: &mut Findings) -> DnsPolicy {
 }
 
 fn log(log: &LogSettings) -> LogConfig {
-    LogConfig { level: log.level.0, format: log.format.0, access: log.access.0.clone() }
+    LogConfig { level: log.level.0, format: log.format.0, access: log.access.0.clone(), sample: log.sample }
+}
+
+fn tracing(tracing: &TracingSettings, context: &Context, findings: &mut Findings) -> TracingConfig {
+    let mut headers = Vec::new();
+    for (name, text) in &tracing.headers {
+        let path = KeyPath::dotted("tracing.headers").key(name);
+        // The walk has refused what is not a name.
+        let Ok(name) = name.parse::<HeaderName>() else { continue };
+        match context.secret(&text.0) {
+            Ok(secret) if HeaderValue::from_str(secret.expose()).is_ok() => headers.push((name, secret)),
+            Ok(_) => findings.value(&path, Fault::new("the secret is more than one line, which no field can be")),
+            Err(fault) => findings.value(&path, fault),
+        }
+    }
+    TracingConfig {
+        otlp: tracing.otlp.as_ref().map(|url| url.0.0.clone()),
+        headers,
+        sample: tracing.sample,
+        errors: tracing.errors,
+        service_name: tracing.service_name.clone(),
+    }
 }

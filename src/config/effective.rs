@@ -2,16 +2,21 @@
 //! masked. The defaults of the written form come from here as well, so each is written down once.
 
 mod auth;
+mod limit;
+mod redis;
+
+use http::HeaderName;
 
 use super::file::{
     AddressSettings, AdminSettings, CircuitSettings, ConfigFile, DnsSettings, LogSettings, RetrySettings,
-    RouteSettings, ServerSettings, UpstreamSettings,
+    RouteSettings, ServerSettings, TracingSettings, UpstreamSettings,
 };
 use super::text::{
     AdminListen, DnsTarget, ExactPath, Label, NameServer, Prefix, Rewrite, SecretText, ServiceName, SocketPath, Target,
-    Text,
+    Text, WebUrl,
 };
-use super::{AdminConfig, Config, LogConfig, PathMatch, RouteConfig, ServerConfig};
+use super::{AdminConfig, Config, LogConfig, PathMatch, RouteConfig, ServerConfig, TracingConfig};
+use crate::base::secret::Secret;
 use crate::base::units::{ByteRate, Size};
 use crate::upstream::policy::{CircuitPolicy, Discovery, DnsPolicy, RetryPolicy, UpstreamPolicy};
 
@@ -19,7 +24,9 @@ use crate::upstream::policy::{CircuitPolicy, Discovery, DnsPolicy, RetryPolicy, 
 pub fn to_toml(config: &Config) -> String {
     // Everything in the written form is a string, a number or a table, which TOML can always say; a failure would be
     // a mistake in this file, and the text then says so.
-    toml_edit::ser::to_string_pretty(&ConfigFile::from(config)).unwrap_or_else(|error| format!("# {error}\n"))
+    let file = ConfigFile::from(config);
+    let text = toml_edit::ser::to_string_pretty(&file).unwrap_or_else(|error| format!("# {error}\n"));
+    auth::only_own_keys(&text, &file)
 }
 
 impl From<&Config> for ConfigFile {
@@ -30,7 +37,14 @@ impl From<&Config> for ConfigFile {
             admin: (&config.admin).into(),
             dns: (&config.dns).into(),
             log: (&config.log).into(),
+            tracing: (&config.tracing).into(),
             auth: config.auth.iter().map(|policy| (policy.name.clone(), policy.as_ref().into())).collect(),
+            rate_limits: config
+                .rate_limits
+                .iter()
+                .map(|policy| (policy.name.clone(), policy.as_ref().into()))
+                .collect(),
+            redis: config.redis.as_ref().map(|policy| policy.as_ref().into()),
             upstreams: upstreams.map(|policy| (policy.name.clone(), policy.as_ref().into())).collect(),
             routes: config.routes.iter().map(Into::into).collect(),
         }
@@ -61,7 +75,7 @@ impl From<&ServerConfig> for ServerSettings {
 
 impl From<&AdminConfig> for AdminSettings {
     fn from(admin: &AdminConfig) -> Self {
-        let masked = |secret: &crate::base::secret::Secret| Text(SecretText::Literal(secret.to_string()));
+        let masked = |secret: &Secret| Text(SecretText::Literal(secret.to_string()));
         Self { listen: Text(AdminListen(admin.listen)), token: admin.token.as_ref().map(masked) }
     }
 }
@@ -82,7 +96,22 @@ impl From<&DnsPolicy> for DnsSettings {
 
 impl From<&LogConfig> for LogSettings {
     fn from(log: &LogConfig) -> Self {
-        Self { level: Text(log.level), format: Text(log.format), access: Text(log.access.clone()) }
+        let access = Text(log.access.clone());
+        Self { level: Text(log.level), format: Text(log.format), access, sample: log.sample }
+    }
+}
+
+impl From<&TracingConfig> for TracingSettings {
+    fn from(tracing: &TracingConfig) -> Self {
+        let masked =
+            |(name, secret): &(HeaderName, Secret)| (name.to_string(), Text(SecretText::Literal(secret.to_string())));
+        Self {
+            otlp: tracing.otlp.clone().map(|url| Text(WebUrl(url))),
+            headers: tracing.headers.iter().map(masked).collect(),
+            sample: tracing.sample,
+            errors: tracing.errors,
+            service_name: tracing.service_name.clone(),
+        }
     }
 }
 
@@ -167,6 +196,8 @@ impl From<&RouteConfig> for RouteSettings {
             allow_ips: Text::list(&route.allow_ips),
             deny_ips: Text::list(&route.deny_ips),
             auth: route.auth.as_ref().map(Into::into),
+            cors: route.cors.as_ref().map(Into::into),
+            rate_limit: limit::route(&route.rate_limits),
         }
     }
 }

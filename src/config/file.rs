@@ -4,8 +4,12 @@
 
 mod auth;
 mod balance;
+mod cors;
 mod health;
+mod limit;
+mod redis;
 mod route;
+mod tracing;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -20,8 +24,12 @@ pub use self::auth::{
     AuthSettings, ClaimSettings, ClaimValue, FilesSettings, NamesSettings, RouteAuthSettings, RouteAuthTable,
 };
 pub use self::balance::{BalanceSettings, BalanceTable, StickySettings};
+pub use self::cors::CorsSettings;
 pub use self::health::{EjectSettings, HealthSettings};
+pub use self::limit::{LimitKeySettings, LimitSettings, LimitUseSettings, LimitUseTable, RouteLimitsSettings};
+pub use self::redis::RedisSettings;
 pub use self::route::RouteSettings;
+pub use self::tracing::TracingSettings;
 pub use self::upstream::{AddressSettings, CircuitSettings, RetrySettings, UpstreamSettings, WeightedSettings};
 use super::text::{AdminListen, NameServer, SecretText, SocketPath, Text};
 use super::{AccessTarget, AdminConfig, LogConfig, LogFormat, LogLevel, ServerConfig};
@@ -41,10 +49,19 @@ pub struct ConfigFile {
     pub dns: DnsSettings,
     /// The program's log and the access log.
     pub log: LogSettings,
+    /// Which requests leave a trace, and who gets it.
+    pub tracing: TracingSettings,
     /// Ways to prove who one is: tables by name, which routes refer to.
     #[schemars(extend("propertyNames" = { "format": "label" }))]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub auth: BTreeMap<String, AuthSettings>,
+    /// How much may pass: tables by name, which routes refer to.
+    #[schemars(extend("propertyNames" = { "format": "label" }))]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rate_limits: BTreeMap<String, LimitSettings>,
+    /// The Redis or Valkey that several gateways share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis: Option<RedisSettings>,
     /// Where requests go: tables by name, which routes refer to.
     #[schemars(extend("propertyNames" = { "format": "upstream-name" }))]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -144,10 +161,14 @@ pub struct DnsSettings {
 pub struct LogSettings {
     /// Least severe level that is written.
     pub level: Text<LogLevel>,
-    /// Form of the program's log: "json" or "text".
+    /// Form of the program's log and of access lines: "json" or "text".
     pub format: Text<LogFormat>,
-    /// Where access lines go: "stdout", "stderr", "off" or a file.
+    /// Where access lines go: "stdout", "stderr", "off" or a file, which is opened anew on SIGUSR1.
     pub access: Text<AccessTarget>,
+    /// Share of the access lines of 2xx and 3xx answers that are written. All others are, and those of answers that broke
+    /// off.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub sample: f64,
 }
 
 impl Default for ServerSettings {

@@ -54,6 +54,11 @@ impl<'a> Findings<'a> {
         self.broken.iter().any(|broken| broken.is_within(path) || path.is_within(broken))
     }
 
+    /// Whether anybody has written the value.
+    pub(super) fn is_written(&self, path: &KeyPath) -> bool {
+        self.sources.has(path)
+    }
+
     /// Whether the environment sets the value.
     pub(super) fn is_from_environment(&self, path: &KeyPath) -> bool {
         matches!(self.sources.place(path, Part::Value), Place::Environment(_))

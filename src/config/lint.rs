@@ -1,6 +1,7 @@
 //! What is allowed but probably not meant. Each rule has an id, which never changes its meaning.
 
 mod auth;
+mod limit;
 
 use std::collections::HashMap;
 
@@ -8,7 +9,7 @@ use super::file::{BalanceSettings, ConfigFile};
 use super::findings::Findings;
 use super::key::KeyPath;
 use super::order::{Entry, covers, covers_host, entries};
-use super::text::{Fault, SecretText};
+use super::text::{Fault, RedisAddress, SecretText};
 use super::{Config, PathMatch};
 use crate::upstream::policy::Balance;
 
@@ -23,6 +24,7 @@ pub(super) fn lint(config: &Config, file: &ConfigFile, findings: &mut Findings) 
     short_secrets(config, findings);
     literal_secrets(file, findings);
     auth::lint(config, file, findings);
+    limit::lint(config, findings);
 }
 
 /// `no-routes`: every request would be refused.
@@ -117,8 +119,12 @@ fn short_secrets(config: &Config, findings: &mut Findings) {
 
 /// `literal-secret`: a secret that ends up in version control, or in the list of processes.
 fn literal_secrets(file: &ConfigFile, findings: &mut Findings) {
-    for (path, secret) in secrets(file) {
-        if matches!(secret, SecretText::Literal(_)) && !findings.is_from_environment(&path) {
+    let in_url = |url: &RedisAddress| matches!(url, RedisAddress::Url(url) if url.password.is_some());
+    let url = file.redis.as_ref().filter(|redis| in_url(&redis.url.0)).map(|_| KeyPath::dotted("redis.url"));
+    let literal = |secret: &SecretText| matches!(secret, SecretText::Literal(_));
+    let written = secrets(file).into_iter().filter(|(_, secret)| literal(secret)).map(|(path, _)| path);
+    for path in written.chain(url) {
+        if !findings.is_from_environment(&path) {
             let fault =
                 Fault::new("a secret stands in the configuration itself").hint("write `env:NAME` or `file:PATH`");
             findings.warn("literal-secret", &path, fault, None);
@@ -134,5 +140,9 @@ fn secrets(file: &ConfigFile) -> Vec<(KeyPath, &SecretText)> {
         let path = KeyPath::dotted("upstreams").key(name).key("balance").key("sticky").key("secret");
         Some((path, &table.sticky.as_ref()?.secret.as_ref()?.0))
     });
-    token.chain(sticky).collect()
+    let redis = file.redis.iter().flat_map(|redis| {
+        let passwords = [("password", &redis.password), ("sentinel_password", &redis.sentinel_password)];
+        passwords.into_iter().filter_map(|(key, text)| Some((KeyPath::dotted("redis").key(key), &text.as_ref()?.0)))
+    });
+    token.chain(sticky).chain(redis).collect()
 }

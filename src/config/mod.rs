@@ -25,6 +25,9 @@ use ipnet::IpNet;
 
 use crate::base::secret::Secret;
 use crate::layers::auth::policy::{AuthPolicy, RouteAuth};
+use crate::layers::cors::policy::CorsPolicy;
+use crate::layers::rate_limit::policy::{LimitPolicy, LimitUse};
+use crate::layers::redis::policy::RedisPolicy;
 use crate::upstream::policy::{DnsPolicy, UpstreamPolicy};
 
 /// A whole configuration that has no problem left.
@@ -38,8 +41,14 @@ pub struct Config {
     pub dns: DnsPolicy,
     /// `[log]`
     pub log: LogConfig,
+    /// `[tracing]`
+    pub tracing: TracingConfig,
     /// `[auth.*]`, in name order.
     pub auth: Vec<Arc<AuthPolicy>>,
+    /// `[rate_limits.*]`, in name order.
+    pub rate_limits: Vec<Arc<LimitPolicy>>,
+    /// `[redis]`
+    pub redis: Option<Arc<RedisPolicy>>,
     /// `[upstreams.*]` and the inline ones of the routes, in name order, each name once.
     pub upstreams: Vec<Arc<UpstreamPolicy>>,
     /// `[[routes]]`, in the order in which they were written.
@@ -91,14 +100,31 @@ pub struct AdminConfig {
 }
 
 /// `[log]`: the program's log and the access log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LogConfig {
     /// Least severe level that is written.
     pub level: LogLevel,
-    /// Form of the program's log.
+    /// Form of the program's log and of access lines.
     pub format: LogFormat,
     /// Where access lines go.
     pub access: AccessTarget,
+    /// Share of 2xx and 3xx access lines that are written.
+    pub sample: f64,
+}
+
+/// `[tracing]`: which requests leave a trace, and who gets it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TracingConfig {
+    /// Base URL of the collector; `None` means that there are no traces.
+    pub otlp: Option<String>,
+    /// Fields of every request to the collector.
+    pub headers: Vec<(HeaderName, Secret)>,
+    /// Share of the traces begun here that are recorded.
+    pub sample: f64,
+    /// Whether requests that fail are recorded whatever the share.
+    pub errors: bool,
+    /// What the gateway is called in traces.
+    pub service_name: String,
 }
 
 /// Severity of the program's log.
@@ -139,6 +165,19 @@ pub enum AccessTarget {
     Off,
     /// Appended to this file.
     File(PathBuf),
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        let (level, format, access) = Default::default();
+        Self { level, format, access, sample: 1.0 }
+    }
+}
+
+impl Default for TracingConfig {
+    fn default() -> Self {
+        Self { otlp: None, headers: Vec::new(), sample: 0.01, errors: false, service_name: "tollgate".to_owned() }
+    }
 }
 
 impl Default for ServerConfig {
@@ -204,11 +243,20 @@ pub struct RouteConfig {
     pub deny_ips: Vec<IpNet>,
     /// Who may pass; `None` means everybody.
     pub auth: Option<RouteAuth>,
+    /// What pages of other origins may; `None` leaves it to the upstream.
+    pub cors: Option<CorsPolicy>,
+    /// How much may pass; empty means everything.
+    pub rate_limits: Vec<LimitUse>,
 }
 
 impl RouteConfig {
     /// What `timeout` is where nothing is written.
     pub const TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// Whether not everybody may use it.
+    pub fn is_guarded(&self) -> bool {
+        self.auth.is_some() || !self.allow_ips.is_empty() || !self.deny_ips.is_empty()
+    }
 }
 
 /// Which paths a route takes. Both hold canonical paths (see `base::path`).

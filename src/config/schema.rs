@@ -222,8 +222,9 @@ mod tests {
 
     #[test]
     fn nothing_is_null_and_the_secrets_are_known() {
-        assert!(!to_json().contains("null"));
-        assert_eq!(secret_keys(), ["token", "secret", "secret"]);
+        let ends = |line: &str| ["null", "\"null\""].iter().any(|end| line.trim_end_matches(',').ends_with(end));
+        assert!(!to_json().lines().any(ends), "neither a value nor a type");
+        assert_eq!(secret_keys(), ["token", "secret", "password", "sentinel_password", "secret"]);
     }
 
     #[test]

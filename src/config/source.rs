@@ -110,6 +110,11 @@ impl Sources {
         Place::Nowhere
     }
 
+    /// Whether anybody has written the value, or something in it.
+    pub(super) fn has(&self, path: &KeyPath) -> bool {
+        self.within(path).next().is_some()
+    }
+
     /// The marks of a value and of everything in it: they follow one another, the value's own first.
     fn within(&self, path: &KeyPath) -> impl Iterator<Item = &KeyPath> {
         let rest = self.marks.range(path.clone()..).map(|(known, _)| known);

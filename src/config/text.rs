@@ -3,7 +3,9 @@
 
 mod auth;
 mod choice;
+mod limit;
 mod net;
+pub(super) mod redis;
 mod retry;
 mod route;
 mod secret;
@@ -23,14 +25,18 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, Serializer};
 
 use super::{AccessTarget, HostMatch};
-use crate::base::units::{ByteRate, Size};
+use crate::base::units::{ByteRate, Rate, Size};
 use crate::layers::auth::policy::TokenPlace;
+use crate::layers::cors::policy::Origin;
+use crate::layers::rate_limit::policy::KeyPart;
 use crate::upstream::policy::{Condition, HashKey, HostHeader};
 
 pub use self::auth::{AuthKind, FilePath, Moment, WebUrl};
 pub(super) use self::choice::not_among;
 pub use self::choice::{BalanceWord, CookieName};
+pub use self::limit::PlanClaim;
 pub use self::net::{AdminListen, DnsTarget, NameServer, ServiceName, SocketPath};
+pub use self::redis::RedisAddress;
 pub use self::route::{ExactPath, Prefix, Rewrite};
 pub use self::secret::{SecretText, looks_secret};
 pub use self::target::{Authority, Label, Target, UpstreamName};
@@ -110,6 +116,11 @@ pub const FORMATS: &[Format] = &[
     Format::of::<WebUrl>(),
     Format::of::<Moment>(),
     Format::of::<TokenPlace>(),
+    Format::of::<Origin>(),
+    Format::of::<RedisAddress>(),
+    Format::of::<Rate>(),
+    Format::of::<KeyPart>(),
+    Format::of::<PlanClaim>(),
 ];
 
 impl Format {

@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::base::reject::Reject;
-use crate::base::request::{Outcome, Refused, Request, Response};
+use crate::base::request::{Outcome, Refused, Reply, Request, Response};
 
 /// A policy that stops a request or lets it go on.
 pub trait Gate: Send + Sync + 'static {
@@ -33,6 +33,14 @@ pub trait Gate: Send + Sync + 'static {
         }
     }
 
+    /// Looks at a request whose wait is over. A gate that may still have to do more than pass or refuse says so here.
+    fn look_again(&self, request: &mut Request) -> Verdict<Self::Pass> {
+        match self.check(request) {
+            Ok(pass) => Verdict::Pass(pass),
+            Err(reject) => Verdict::Refuse(reject),
+        }
+    }
+
     /// Looks at the outcome on its way out, and may change it.
     fn finish(&self, _pass: Self::Pass, _outcome: &mut Outcome) {}
 }
@@ -43,12 +51,22 @@ pub enum Verdict<P> {
     Pass(P),
     /// It does not.
     Refuse(Reject),
-    /// Nobody can tell before this is over.
+    /// It goes no further, for this is the answer to it.
+    Answer(Reply),
+    /// Nobody can tell before this is over; then the gate is asked again.
     Wait(Waiting),
+    /// Nobody can tell before somebody else has been asked, who then decides.
+    Ask(Asking<P>),
 }
 
 /// Something that a request waits for.
 pub type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Somebody who is asked about a request. It may take long but not for ever: whoever makes the future bounds it.
+pub type Asking<P> = Pin<Box<dyn Future<Output = Decide<P>> + Send>>;
+
+/// What follows from what was said.
+pub type Decide<P> = Box<dyn FnOnce(&mut Request) -> Verdict<P> + Send>;
 
 /// Puts a gate around a service. A route that does not use the policy has `None`, which costs a comparison.
 #[derive(Debug)]
@@ -92,41 +110,71 @@ where
             None => None,
             Some(gate) => match gate.look(&mut request) {
                 Verdict::Pass(pass) => Some((gate.clone(), pass)),
-                Verdict::Refuse(reject) => return GateFuture { state: stopped(reject, request) },
-                Verdict::Wait(until) => {
-                    // Services here are always ready, so a clone is as good as the one that was asked.
-                    let (gate, inner) = (gate.clone(), self.inner.clone());
-                    let parked = Some(Box::new(Parked { until, gate, inner, request }));
-                    return GateFuture { state: State::Waiting { parked } };
-                }
+                // Services here are always ready, so a clone is as good as the one that was asked.
+                verdict => return GateFuture { state: enter(verdict, gate.clone(), self.inner.clone(), request) },
             },
         };
         GateFuture { state: State::Running { inner: self.inner.call(request), after } }
     }
 }
 
+/// Does what the gate has said.
+fn enter<G: Gate, S: Service<Request>>(
+    verdict: Verdict<G::Pass>,
+    gate: Arc<G>,
+    mut inner: S,
+    request: Request,
+) -> State<G, S> {
+    let until = match verdict {
+        Verdict::Pass(pass) => return State::Running { inner: inner.call(request), after: Some((gate, pass)) },
+        Verdict::Refuse(reject) => {
+            return stopped(Err(Refused { reject: Box::new(reject), exchange: request.exchange }));
+        }
+        Verdict::Answer(Reply { head, body }) => {
+            return stopped(Ok(Response { head, body, exchange: request.exchange }));
+        }
+        Verdict::Wait(waiting) => Until::Over(waiting),
+        Verdict::Ask(asking) => Until::Told(asking),
+    };
+    State::Waiting { parked: Some(Box::new(Parked { until, gate, inner, request })) }
+}
+
+fn stopped<G: Gate, S: Service<Request>>(outcome: Outcome) -> State<G, S> {
+    State::Stopped { outcome: Some(outcome) }
+}
+
 /// A request that waits, and what goes on with it.
-struct Parked<G, S> {
-    until: Waiting,
+struct Parked<G: Gate, S> {
+    until: Until<G::Pass>,
     gate: Arc<G>,
     inner: S,
     request: Request,
 }
 
-fn stopped<G: Gate, S: Service<Request>>(reject: Reject, request: Request) -> State<G, S> {
-    State::Stopped { refused: Some(Refused { reject: Box::new(reject), exchange: request.exchange }) }
+/// Until when.
+enum Until<P> {
+    Over(Waiting),
+    Told(Asking<P>),
+}
+
+impl<P> Until<P> {
+    /// Ready with what was said, if anybody was asked.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Decide<P>>> {
+        match self {
+            Self::Over(waiting) => waiting.as_mut().poll(cx).map(|()| None),
+            Self::Told(asking) => asking.as_mut().poll(cx).map(Some),
+        }
+    }
 }
 
 impl<G: Gate, S: Service<Request>> Parked<G, S> {
-    /// Asks the gate again, now that it can tell.
-    fn go_on(mut self) -> State<G, S> {
-        match self.gate.check(&mut self.request) {
-            Ok(pass) => {
-                let Self { gate, mut inner, request, .. } = self;
-                State::Running { inner: inner.call(request), after: Some((gate, pass)) }
-            }
-            Err(reject) => stopped(reject, self.request),
-        }
+    /// Goes on, now that it can be told.
+    fn go_on(mut self, decide: Option<Decide<G::Pass>>) -> State<G, S> {
+        let verdict = match decide {
+            Some(decide) => decide(&mut self.request),
+            None => self.gate.look_again(&mut self.request),
+        };
+        enter(verdict, self.gate, self.inner, self.request)
     }
 }
 
@@ -149,7 +197,7 @@ pin_project! {
         G: Gate,
         S: Service<Request>,
     {
-        Stopped { refused: Option<Refused> },
+        Stopped { outcome: Option<Outcome> },
         Waiting { parked: Option<Box<Parked<G, S>>> },
         Running { #[pin] inner: S::Future, after: Option<(Arc<G>, G::Pass)> },
     }
@@ -165,18 +213,17 @@ where
         let mut state = self.project().state;
         loop {
             let next = match state.as_mut().project() {
-                Projected::Stopped { refused } => {
-                    return match refused.take() {
-                        Some(refused) => Poll::Ready(Err(refused)),
+                Projected::Stopped { outcome } => {
+                    return match outcome.take() {
+                        Some(outcome) => Poll::Ready(outcome),
                         None => Poll::Pending,
                     };
                 }
                 Projected::Waiting { parked } => {
-                    if let Some(parked) = parked.as_mut() {
-                        ready!(parked.until.as_mut().poll(cx));
-                    }
+                    let Some(waiting) = parked.as_mut() else { return Poll::Pending };
+                    let decide = ready!(waiting.until.poll(cx));
                     match parked.take() {
-                        Some(parked) => (*parked).go_on(),
+                        Some(parked) => (*parked).go_on(decide),
                         None => return Poll::Pending,
                     }
                 }
@@ -190,5 +237,89 @@ where
             };
             state.set(next);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use futures_util::FutureExt;
+    use http::StatusCode;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::base::body::RequestBody;
+    use crate::base::client::Client;
+    use crate::base::clock;
+    use crate::base::exchange::{Exchange, Origin};
+    use crate::base::reject::Reason;
+
+    /// Says what the target asks for.
+    #[derive(Debug)]
+    struct Saying;
+
+    impl Gate for Saying {
+        type Pass = &'static str;
+
+        fn check(&self, _: &mut Request) -> Result<&'static str, Reject> {
+            Ok("checked")
+        }
+
+        fn look(&self, request: &mut Request) -> Verdict<&'static str> {
+            let said = |status| Verdict::Answer(Reply::new(status));
+            match request.head.uri.path() {
+                "/answer" => said(StatusCode::NO_CONTENT),
+                "/refuse" => Verdict::Refuse(Reject::new(Reason::IpDenied, "no")),
+                "/wait" => Verdict::Wait(Box::pin(async {})),
+                path => {
+                    let path = path.to_owned();
+                    Verdict::Ask(Box::pin(async move {
+                        let decide: Decide<&'static str> = Box::new(move |_| match path.as_str() {
+                            "/ask/pass" => Verdict::Pass("told"),
+                            "/ask/answer" => said(StatusCode::FOUND),
+                            "/ask/wait" => Verdict::Wait(Box::pin(async {})),
+                            _ => Verdict::Refuse(Reject::new(Reason::IpDenied, "no")),
+                        });
+                        decide
+                    }))
+                }
+            }
+        }
+
+        fn finish(&self, pass: &'static str, outcome: &mut Outcome) {
+            if let Ok(response) = outcome {
+                response.head.extensions.insert(pass);
+            }
+        }
+    }
+
+    /// What comes of a request: the status, and by which way it has passed.
+    fn outcome(target: &str) -> Result<(u16, Option<&'static str>), Reason> {
+        let (head, ()) = http::Request::builder().uri(target).body(()).unwrap().into_parts();
+        let origin = Origin { peer: SocketAddr::from(([127, 0, 0, 1], 1)), trusted: false, scheme: "http", worker: 0 };
+        let busy = Client::new(origin.peer.ip(), Vec::new()).begin(false);
+        let exchange = Box::new(Exchange::new(origin, busy, clock::now(), &head));
+        let inner = service_fn(async |request: Request| {
+            let Reply { head, body } = Reply::new(StatusCode::OK);
+            Ok::<_, Refused>(Response { head, body, exchange: request.exchange })
+        });
+        let mut gated = GateLayer(Some(Arc::new(Saying))).layer(inner);
+        let future = gated.call(Request { head, body: RequestBody::EMPTY, exchange });
+        match future.now_or_never().unwrap() {
+            Ok(response) => Ok((response.head.status.as_u16(), response.head.extensions.get().copied())),
+            Err(refused) => Err(refused.reason()),
+        }
+    }
+
+    #[test]
+    fn every_verdict_is_heard_at_once_and_later() {
+        assert_eq!(outcome("/answer"), Ok((204, None)));
+        assert_eq!(outcome("/refuse"), Err(Reason::IpDenied));
+        assert_eq!(outcome("/wait"), Ok((200, Some("checked"))));
+        assert_eq!(outcome("/ask/pass"), Ok((200, Some("told"))));
+        assert_eq!(outcome("/ask/answer"), Ok((302, None)));
+        assert_eq!(outcome("/ask/wait"), Ok((200, Some("checked"))));
+        assert_eq!(outcome("/ask/refuse"), Err(Reason::IpDenied));
     }
 }

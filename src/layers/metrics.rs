@@ -9,25 +9,32 @@ use http::Method;
 use metrics::{Counter, Gauge};
 
 use super::gate::Gate;
+use crate::base::clock;
 use crate::base::exchange::{Exchange, Observer};
-use crate::base::reject::Reject;
+use crate::base::reject::{Reason, Reject};
 use crate::base::request::Request;
 use crate::telemetry::histogram::{BOUNDS, Histogram};
 use crate::telemetry::names;
 use crate::telemetry::recorder::Recorder;
 
 /// Methods with a label of their own; whatever else clients invent is `OTHER`.
-const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "OTHER"];
-/// Statuses whose handles are kept; the others are looked up when they occur.
-const STATUSES: [u16; 32] = [
-    101, 200, 201, 202, 203, 204, 206, 207, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 408, 409, 410, 412,
-    413, 415, 422, 429, 431, 500, 502, 503, 504,
+pub const METHODS: [&str; 10] =
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "OTHER"];
+/// Statuses with a label of their own: those that are registered (RFC 9110 §16.2) and can be a request's last.
+const STATUSES: [u16; 59] = [
+    101, 200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 300, 301, 302, 303, 304, 305, 307, 308, 400, 401, 402, 403,
+    404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 421, 422, 423, 424, 425, 426, 428, 429,
+    431, 451, 500, 501, 502, 503, 504, 505, 506, 507, 508, 510, 511,
 ];
+/// What stands for the others, which an upstream can invent by the hundred; the first is for those who left before any.
+const CLASSES: [&str; 7] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx", "other"];
+/// How many values the label `status` can have.
+pub const STATUS_LABELS: usize = STATUSES.len() + CLASSES.len();
 
 /// The errors that a route's clients got. The registry's counters cannot be read, and only errors come here, so that
 /// the others cost nothing.
 #[derive(Debug, Default)]
-pub struct Errors {
+struct Errors {
     client: AtomicU64,
     server: AtomicU64,
 }
@@ -47,10 +54,11 @@ pub struct Reading {
 pub struct RouteMetrics {
     route: Arc<str>,
     recorder: Arc<Recorder>,
-    requests: [OnceLock<Box<[OnceLock<Counter>; STATUSES.len()]>>; METHODS.len()],
+    requests: [OnceLock<Box<[OnceLock<Counter>; STATUS_LABELS]>>; METHODS.len()],
+    refusals: [OnceLock<Counter>; Reason::ALL.len()],
     duration: Arc<Histogram>,
     in_flight: Gauge,
-    errors: Arc<Errors>,
+    errors: Errors,
 }
 
 impl std::fmt::Debug for RouteMetrics {
@@ -60,15 +68,16 @@ impl std::fmt::Debug for RouteMetrics {
 }
 
 impl RouteMetrics {
-    /// Fetches the handles of a route, which goes on with these errors.
-    pub fn new(route: &Arc<str>, recorder: &Arc<Recorder>, errors: Arc<Errors>) -> Self {
+    /// Fetches the handles of a route. Those of what may never happen are fetched when it does, once.
+    pub fn new(route: &Arc<str>, recorder: &Arc<Recorder>) -> Self {
         Self {
             route: route.clone(),
             recorder: recorder.clone(),
             requests: Default::default(),
+            refusals: [const { OnceLock::new() }; Reason::ALL.len()],
             duration: recorder.histogram(names::REQUEST_DURATION, &[route]),
             in_flight: recorder.gauge(names::REQUESTS_IN_FLIGHT, &[route]),
-            errors,
+            errors: Errors::default(),
         }
     }
 
@@ -95,23 +104,38 @@ impl RouteMetrics {
             _ => drop(self.errors.server.fetch_add(1, Ordering::Relaxed)),
         }
         let method = METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(METHODS.len() - 1);
+        let label = status_label(status);
         let lookup = || {
-            let status = if status == 0 { "none".to_owned() } else { status.to_string() };
-            self.recorder.counter(names::REQUESTS, &[&self.route, METHODS[method], &status])
+            let word = STATUSES.get(label).map_or_else(|| CLASSES[label - STATUSES.len()].to_owned(), u16::to_string);
+            self.recorder.counter(names::REQUESTS, &[&self.route, METHODS[method], &word])
         };
-        match STATUSES.binary_search(&status) {
-            Ok(index) => self.requests[method].get_or_init(Default::default)[index].get_or_init(lookup).increment(1),
-            Err(_) => lookup().increment(1),
-        }
+        let of_method = self.requests[method].get_or_init(|| Box::new([const { OnceLock::new() }; STATUS_LABELS]));
+        of_method[label].get_or_init(lookup).increment(1);
     }
+
+    fn refused(&self, reason: Reason) {
+        let lookup = || self.recorder.counter(names::REFUSALS, &[&self.route, reason.facts().code, "enforce"]);
+        self.refusals[reason as usize].get_or_init(lookup).increment(1);
+    }
+}
+
+/// The place of a status among the values of its label.
+fn status_label(status: u16) -> usize {
+    STATUSES.binary_search(&status).unwrap_or_else(|_| {
+        let class = usize::from(status / 100);
+        STATUSES.len() + class.min(CLASSES.len() - 1)
+    })
 }
 
 impl Observer for RouteMetrics {
     fn ended(&self, exchange: &Exchange) {
         let took = exchange.ended.saturating_duration_since(exchange.started);
         self.count(&exchange.method, exchange.answer.status, took);
+        if let Some(trace) = exchange.sampled_trace() {
+            self.duration.example(took, trace, clock::since_1970());
+        }
         if let Some(reason) = exchange.answer.reason {
-            self.recorder.counter(names::REFUSALS, &[&self.route, reason.facts().code, "enforce"]).increment(1);
+            self.refused(reason);
         }
     }
 }
@@ -137,13 +161,32 @@ mod tests {
     #[test]
     fn statuses_can_be_searched() {
         assert!(STATUSES.is_sorted());
+        for (status, word) in [(0, "none"), (100, "1xx"), (299, "2xx"), (520, "5xx"), (600, "other"), (999, "other")] {
+            assert_eq!(CLASSES[status_label(status) - STATUSES.len()], word);
+        }
+        assert_eq!(STATUSES[status_label(404)], 404);
+        // What the `http` crate has a name for is registered.
+        let named = |status: &u16| http::StatusCode::from_u16(*status).unwrap().canonical_reason().is_some();
+        assert!((200..1000).filter(named).all(|status| STATUSES.contains(&status)));
+    }
+
+    #[test]
+    fn refusals_are_counted_by_their_place_in_the_table() {
+        for (index, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index, "{reason:?}");
+        }
+        let recorder = Arc::new(Recorder::default());
+        let metrics = RouteMetrics::new(&"r".into(), &recorder);
+        metrics.refused(Reason::Internal);
+        let line = "tollgate_refusals_total{route=\"r\",code=\"internal\",mode=\"enforce\"} 1";
+        assert!(recorder.render().contains(line));
     }
 
     #[test]
     fn requests_are_counted_by_method_and_status() {
         let recorder = Arc::new(Recorder::default());
-        let metrics = RouteMetrics::new(&"r".into(), &recorder, Arc::default());
-        for status in [200, 200, 418, 0] {
+        let metrics = RouteMetrics::new(&"r".into(), &recorder);
+        for status in [200, 200, 499, 0] {
             metrics.in_flight.increment(1.0);
             metrics.count(&Method::GET, status, Duration::from_millis(1));
         }
@@ -152,7 +195,7 @@ mod tests {
         let page = recorder.render();
         for line in [
             "tollgate_requests_total{route=\"r\",method=\"GET\",status=\"200\"} 2",
-            "tollgate_requests_total{route=\"r\",method=\"GET\",status=\"418\"} 1",
+            "tollgate_requests_total{route=\"r\",method=\"GET\",status=\"4xx\"} 1",
             "tollgate_requests_total{route=\"r\",method=\"GET\",status=\"none\"} 1",
             "tollgate_requests_total{route=\"r\",method=\"OTHER\",status=\"200\"} 1",
             "tollgate_requests_in_flight{route=\"r\"} 1",

@@ -1,5 +1,5 @@
 //! Gives each request an id: the one that a trusted proxy brought, or a new UUID (version 7, RFC 9562 §5.7), shown to
-//! the upstream and to the client.
+//! the upstream and to the client. Reads which trace it belongs to, where a trusted proxy says so.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 
 use super::gate::Gate;
-use crate::base::headers::X_REQUEST_ID;
+use crate::base::headers::{TRACEPARENT, X_REQUEST_ID};
 use crate::base::reject::Reject;
 use crate::base::request::{Outcome, Request};
+use crate::base::trace::Trace;
 
 /// Longest id that is taken over from a trusted proxy, in bytes.
 const LONGEST: usize = 128;
@@ -55,6 +56,11 @@ impl Gate for RequestId {
             let now = epoch + request.exchange.started.saturating_duration_since(moment);
             self.generate(request.exchange.origin.worker, now)
         });
+        if request.exchange.survey.trace && request.exchange.origin.trusted {
+            let mut fields = request.head.headers.get_all(TRACEPARENT).iter();
+            let only = fields.next().filter(|_| fields.next().is_none());
+            request.exchange.trace = only.and_then(|field| Trace::parse(field.as_bytes()));
+        }
         if let Some(id) = id {
             if present {
                 request.head.headers.insert(X_REQUEST_ID, id.clone()); // otherwise it is added on the way out

@@ -19,6 +19,7 @@ use crate::runtime::Live;
 use crate::runtime::build::{self, Tools};
 use crate::runtime::change::Change;
 use crate::runtime::reloads::{Order, Orders, Outcome, Trigger, Trouble, Verdict};
+use crate::runtime::traces::Tracing;
 use crate::telemetry::names;
 use crate::telemetry::recorder::Recorder;
 use crate::upstream;
@@ -34,6 +35,8 @@ pub struct Reloader {
     pub live: Live,
     /// What a snapshot is built with.
     pub tools: Tools,
+    /// What makes tracers.
+    pub tracing: Tracing,
     /// What the gateway was started with: what needs a restart is still as it says.
     pub started: Config,
     /// What runs now.
@@ -157,16 +160,21 @@ impl Reloader {
         self.tools = tools;
         self.current = next;
         drop(old);
+        self.tools.recorder.prune();
         change
     }
 
-    /// The same tools, with another way to look names up where that has changed.
+    /// The same tools, with another way to look names up and another tracer where that has changed.
     fn tools_for(&self, next: &Config) -> Tools {
-        if *self.tools.upstream.dns == next.dns {
-            return self.tools.clone();
+        let mut tools = self.tools.clone();
+        if *tools.upstream.dns != next.dns {
+            let (dns, lookup) = (Arc::new(next.dns.clone()), Arc::new(Lookup::from_policy(&next.dns)));
+            tools.upstream = upstream::Tools { dns, lookup, ..tools.upstream };
         }
-        let (dns, lookup) = (Arc::new(next.dns.clone()), Arc::new(Lookup::from_policy(&next.dns)));
-        Tools { upstream: upstream::Tools { dns, lookup, ..self.tools.upstream.clone() }, ..self.tools.clone() }
+        if self.current.tracing != next.tracing {
+            tools.tracer = self.tracing.tracer(&next.tracing);
+        }
+        tools
     }
 
     fn tell(&self, outcome: &Outcome, trigger: Trigger) {
@@ -187,7 +195,7 @@ impl Reloader {
 }
 
 fn log_change(change: &Change, trigger: Trigger) {
-    let Change { routes, upstreams, auth, settings, needs_restart } = change;
+    let Change { routes, upstreams, auth, rate_limits, settings, needs_restart } = change;
     if change.is_empty() {
         tracing::info!(?trigger, "reloaded: nothing has changed");
         return;
@@ -203,6 +211,9 @@ fn log_change(change: &Change, trigger: Trigger) {
         auth_added = ?auth.added,
         auth_removed = ?auth.removed,
         auth_changed = ?auth.changed,
+        limits_added = ?rate_limits.added,
+        limits_removed = ?rate_limits.removed,
+        limits_changed = ?rate_limits.changed,
         ?settings,
         "reloaded"
     );

@@ -1,7 +1,6 @@
 //! Builds a snapshot: the only place that constructs stacks and routers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,27 +8,28 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::Router;
 use tokio::runtime::Handle;
 
+use super::limits::Limits;
 use super::mount::{Answerer, Mount, Route};
 use super::parts::Parts;
 use super::snapshot::Snapshot;
+use super::traces::seeds;
+use super::vouching::{self, Vouching};
 use crate::base::clock;
-use crate::base::identity::Reserved;
 use crate::base::path;
-use crate::config::order::{Entry, covers_host, entries};
+use crate::config::order::{Entry, covers_host, entries, shares_host};
 use crate::config::{Config, EncodedSlashes, HostMatch, PathMatch, RouteConfig};
 use crate::layers::access_log::{AccessLog, Lines};
-use crate::layers::auth::Auth;
-use crate::layers::auth::policy::Method;
-use crate::layers::auth::provider::{self, Provider};
 use crate::layers::body_limit::BodyLimit;
+use crate::layers::cors::Cors;
 use crate::layers::deadline::Deadline;
 use crate::layers::in_flight::InFlight;
 use crate::layers::ip_access::IpAccess;
 use crate::layers::metrics::{Metrics, RouteMetrics};
-use crate::layers::path_guard::PathGuard;
+use crate::layers::path_guard::{Kept, PathGuard};
 use crate::layers::request_id::RequestId;
+use crate::layers::trace::{Step, Trace, TraceGate, Tracer};
 use crate::layers::{Policies, Stack, stack};
-use crate::telemetry::recorder::Recorder;
+use crate::telemetry::recorder::{Owners, Recorder};
 use crate::upstream::balance::Sessions;
 use crate::upstream::bound::Bound;
 use crate::upstream::forward::Forward;
@@ -50,27 +50,24 @@ pub struct Tools {
     pub lines: Option<Arc<Lines>>,
     /// Where ids come from.
     pub request_id: Arc<RequestId>,
+    /// What traces are made with, where they have somewhere to go.
+    pub tracer: Option<Arc<Tracer>>,
     /// What upstreams need.
     pub upstream: upstream::Tools,
+    /// Where is worked out what asks nobody outside, such as whether a password fits: beside all else, unless somebody
+    /// wants that alone to go on.
+    pub local: Handle,
     /// What outlives a snapshot.
     pub parts: Arc<Parts>,
 }
 
 impl Tools {
-    /// What a gateway with this configuration and so many workers needs, with nothing in it yet. What goes on in the
-    /// background does so on the runtime behind `control`.
+    /// What a gateway with this configuration and so many workers needs, with nothing in it yet: no log, no traces. What
+    /// goes on in the background does so on the runtime behind `control`.
     ///
     /// # Errors
     /// When the system has no randomness.
-    pub fn new(
-        config: &Config,
-        workers: usize,
-        recorder: &Arc<Recorder>,
-        lines: Option<Arc<Lines>>,
-        control: &Handle,
-    ) -> io::Result<Self> {
-        // Each hasher has keys of its own from the system's randomness.
-        let seeds = (0..workers).map(|worker| RandomState::new().hash_one(worker));
+    pub fn new(config: &Config, workers: usize, recorder: &Arc<Recorder>, control: &Handle) -> io::Result<Self> {
         let anchor = (clock::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
         let upstream = upstream::Tools {
             control: control.clone(),
@@ -80,15 +77,11 @@ impl Tools {
             lookup: Arc::new(Lookup::from_policy(&config.dns)),
             sessions: Arc::new(Sessions::new(anchor).map_err(io::Error::other)?),
         };
-        let request_id = Arc::new(RequestId::new(seeds, anchor));
-        Ok(Self { recorder: recorder.clone(), lines, request_id, upstream, parts: Arc::default() })
+        let request_id = Arc::new(RequestId::new(seeds(workers), anchor));
+        let (lines, tracer, parts) = Default::default();
+        let (recorder, local) = (recorder.clone(), control.clone());
+        Ok(Self { recorder, lines, request_id, tracer, upstream, local, parts })
     }
-}
-
-/// Those who can vouch for a client, by name, and what only they may say.
-struct Vouching {
-    providers: BTreeMap<String, Arc<Provider>>,
-    reserved: Reserved,
 }
 
 /// A route for one of its hosts, and what it was made from.
@@ -104,6 +97,8 @@ pub struct Built {
     snapshot: Snapshot,
     /// Living upstreams, and what they will be told.
     policies: Vec<(Arc<Upstream>, Arc<UpstreamPolicy>)>,
+    /// The names that have series from now on.
+    owners: Owners,
 }
 
 impl Built {
@@ -111,6 +106,10 @@ impl Built {
     pub fn complete(self, tools: &Tools) -> Snapshot {
         for (upstream, policy) in &self.policies {
             upstream.adopt(policy, &tools.upstream);
+        }
+        tools.recorder.belongs_to(self.owners);
+        for limit in self.snapshot.limits() {
+            limit.memory.set_max_keys(limit.policy.max_keys);
         }
         self.snapshot
     }
@@ -131,7 +130,17 @@ pub fn build(config: &Config, tools: &Tools) -> Built {
         list.push(upstream.clone());
         upstreams.insert(&policy.name, Arc::new(Bound::new(upstream, policy)));
     }
-    Built { snapshot: snapshot(config, &upstreams, list, tools), policies }
+    Built { snapshot: snapshot(config, &upstreams, list, tools), policies, owners: owners(config) }
+}
+
+/// Whose names labels may have: what is gone from the configuration has no series either, once it has ended.
+fn owners(config: &Config) -> Owners {
+    let routes = config.routes.iter().map(|route| route.name.clone()).chain([UNMATCHED.to_owned()]);
+    Owners::from([
+        ("route", routes.collect()),
+        ("upstream", config.upstreams.iter().map(|policy| policy.name.clone()).collect()),
+        ("auth", config.auth.iter().map(|policy| policy.name.clone()).collect()),
+    ])
 }
 
 fn snapshot(
@@ -140,7 +149,8 @@ fn snapshot(
     list: Vec<Arc<Upstream>>,
     tools: &Tools,
 ) -> Snapshot {
-    let vouching = vouching(config, tools);
+    let vouching = vouching::start(config, tools);
+    let limits = Limits::start(config, tools);
     let mut ranks: HashMap<&PathMatch, usize> = HashMap::new();
     let routes: Vec<Option<Arc<Route>>> = config
         .routes
@@ -149,7 +159,8 @@ fn snapshot(
             let next = ranks.len();
             let rank = *ranks.entry(&route.path).or_insert(next);
             let upstream = upstreams.get(route.upstream.as_str())?;
-            Some(Arc::new(build_route(route, rank, upstream, &vouching, tools)))
+            let guard = path_guard(route, &config.routes);
+            Some(Arc::new(build_route(route, rank, upstream, guard, (&vouching, &limits), tools)))
         })
         .collect();
     let in_order: Vec<Entered<'_>> = entries(&config.routes)
@@ -177,7 +188,9 @@ fn snapshot(
         any: router(&in_order, None, &unmatched),
         unmatched: Mount::new(Vec::new(), unmatched.clone()),
         upstreams: list,
-        providers: vouching.providers.into_values().collect(),
+        providers: vouching.providers(),
+        limits: limits.all,
+        redis: limits.redis,
         numbers: routes.iter().flatten().map(|route| &route.policies).chain([&nobodys]).map(numbers).collect(),
         routes: config.routes.iter().map(|route| route.name.as_str().into()).collect(),
         config: Arc::new(config.clone()),
@@ -188,43 +201,30 @@ fn numbers(policies: &Policies) -> Arc<RouteMetrics> {
     policies.metrics.0.clone()
 }
 
-/// Starts the policies that routes name.
-fn vouching(config: &Config, tools: &Tools) -> Vouching {
-    let needed = provider::Tools {
-        control: tools.upstream.control.clone(),
-        workers: tools.upstream.workers,
-        recorder: tools.recorder.clone(),
-        key_sets: tools.parts.key_sets.clone(),
-    };
-    let used = |name: &String| {
-        config.routes.iter().filter_map(|route| route.auth.as_ref()).any(|auth| auth.policies.contains(name))
-    };
-    let mut providers = BTreeMap::new();
-    let mut reserved = Vec::new();
-    for policy in &config.auth {
-        let Method::Jwt(jwt) = &policy.method;
-        reserved.extend(jwt.claims_to_headers.iter().map(|(_, name)| name.clone()));
-        if used(&policy.name) {
-            providers.insert(policy.name.clone(), Provider::start(&policy.name, jwt, &needed));
-        }
-    }
-    Vouching { providers, reserved: Reserved::new(reserved) }
+/// What a route refuses of paths: by its own settings, and so that no other spelling leads around those of others.
+fn path_guard(config: &RouteConfig, routes: &[RouteConfig]) -> Option<PathGuard> {
+    let others = routes.iter().filter(|other| other.is_guarded() && other.path != config.path);
+    let kept: Vec<Kept> = others
+        .filter(|other| shares_host(config, other))
+        .map(|other| match &other.path {
+            PathMatch::Prefix(prefix) => Kept::Prefix(prefix.clone()),
+            PathMatch::Exact(path) => Kept::Exact(path.clone()),
+        })
+        .collect();
+    let ambiguous = config.encoded_slashes == EncodedSlashes::Reject;
+    (ambiguous || !kept.is_empty()).then_some(PathGuard { ambiguous, kept })
 }
 
-/// What a route asks. One that asks nobody still lets nobody say who they are, where anything below would believe it.
-fn auth(config: &RouteConfig, name: &Arc<str>, vouching: &Vouching, tools: &Tools) -> Option<Arc<Auth>> {
-    let reserved = vouching.reserved.clone();
-    match &config.auth {
-        None => (!reserved.is_empty()).then(|| Arc::new(Auth::nobody(reserved))),
-        Some(rule) => {
-            let providers = rule.policies.iter().filter_map(|name| vouching.providers.get(name).cloned()).collect();
-            Some(Arc::new(Auth::new(name.clone(), rule.clone(), providers, reserved, tools.recorder.clone())))
-        }
-    }
-}
-
-fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Bound>, vouching: &Vouching, tools: &Tools) -> Route {
+fn build_route(
+    config: &RouteConfig,
+    rank: usize,
+    upstream: &Arc<Bound>,
+    guard: Option<PathGuard>,
+    (vouching, limits): (&Vouching, &Limits),
+    tools: &Tools,
+) -> Route {
     let name: Arc<str> = config.name.as_str().into();
+    let [early_limits, late_limits] = limits.of_route(config, &name);
     let prefix = match &config.path {
         PathMatch::Prefix(prefix) if config.strip_prefix => Some(prefix.clone()),
         _ => None,
@@ -232,10 +232,15 @@ fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Bound>, vouchin
     let rewrite = Rewrite { strip_prefix: prefix, template: config.rewrite.clone() };
     let policies = Policies {
         ip_access: IpAccess::new(&config.allow_ips, &config.deny_ips).map(Arc::new),
-        path_guard: (config.encoded_slashes == EncodedSlashes::Reject).then(|| Arc::new(PathGuard)),
+        path_guard: guard.map(Arc::new),
+        early_limits,
         in_flight: (config.max_in_flight > 0).then(|| Arc::new(in_flight(config, &tools.parts))),
         deadline: (!config.timeout.is_zero()).then(|| Arc::new(Deadline(config.timeout))),
-        auth: auth(config, &name, vouching, tools),
+        cors: config.cors.as_ref().map(|policy| Arc::new(Cors::new(policy, &config.methods))),
+        auth_step: step(config.auth.is_some(), "auth", tools),
+        auth: vouching.of_route(config, &name, tools),
+        late_limits,
+        trace: trace(Some(&config.path), tools),
         body_limit: (config.max_body > 0).then(|| Arc::new(BodyLimit(config.max_body))),
         ..common_policies(&name, tools)
     };
@@ -245,6 +250,7 @@ fn build_route(config: &RouteConfig, rank: usize, upstream: &Arc<Bound>, vouchin
         methods: config.methods.clone(),
         headers: config.headers.clone(),
         query: config.query.clone(),
+        preflights: config.cors.is_some(),
         stack: stack(&policies, Answerer::Forward(forward.clone())),
         forward,
         policies,
@@ -257,18 +263,46 @@ fn in_flight(config: &RouteConfig, parts: &Parts) -> InFlight {
     InFlight::new(config.max_in_flight, parts.in_flight.find_or_begin(&config.name))
 }
 
+/// The traces of a route that takes these paths, where traces have somewhere to go.
+fn trace(path: Option<&PathMatch>, tools: &Tools) -> Option<Arc<TraceGate>> {
+    let path = path.map(|path| match path {
+        PathMatch::Prefix(prefix) => format!("{}/*", prefix.trim_end_matches('/')).into(),
+        PathMatch::Exact(path) => path.as_str().into(),
+    });
+    let tracer = tools.tracer.clone()?;
+    Some(Arc::new(TraceGate(Trace::new(tracer, path))))
+}
+
+/// Times what is there, where there are traces.
+fn step(is_there: bool, name: &'static str, tools: &Tools) -> Option<Arc<Step>> {
+    (is_there && tools.tracer.is_some()).then(|| Arc::new(Step(name)))
+}
+
+/// What counts for a route goes on counting.
+fn metrics(name: &Arc<str>, tools: &Tools) -> Arc<RouteMetrics> {
+    tools.parts.metrics.find(name).unwrap_or_else(|| {
+        let metrics = Arc::new(RouteMetrics::new(name, &tools.recorder));
+        tools.parts.metrics.remember(name, &metrics);
+        metrics
+    })
+}
+
 /// What every request gets, whatever its route.
 fn common_policies(name: &Arc<str>, tools: &Tools) -> Policies {
-    let errors = tools.parts.errors.find_or_begin(name);
     Policies {
         request_id: tools.request_id.clone(),
         access_log: tools.lines.clone().map(|lines| Arc::new(AccessLog(lines))),
-        metrics: Arc::new(Metrics(Arc::new(RouteMetrics::new(name, &tools.recorder, errors)))),
+        metrics: Arc::new(Metrics(metrics(name, tools))),
+        trace: trace(None, tools),
         ip_access: None,
         path_guard: None,
+        cors: None,
+        early_limits: None,
         in_flight: None,
         deadline: None,
+        auth_step: None,
         auth: None,
+        late_limits: None,
         body_limit: None,
     }
 }

@@ -35,6 +35,8 @@ pub struct Change {
     pub upstreams: Names,
     /// `[auth.*]`
     pub auth: Names,
+    /// `[rate_limits.*]`
+    pub rate_limits: Names,
     /// Keys of the other tables.
     pub settings: Vec<String>,
     /// Keys whose values are not those that run, and will not be before a restart.
@@ -57,6 +59,10 @@ impl Change {
             auth: Names::between(
                 old.auth.iter().map(|policy| (policy.name.as_str(), policy)),
                 new.auth.iter().map(|policy| (policy.name.as_str(), policy)),
+            ),
+            rate_limits: Names::between(
+                old.rate_limits.iter().map(|policy| (policy.name.as_str(), policy)),
+                new.rate_limits.iter().map(|policy| (policy.name.as_str(), policy)),
             ),
             settings: settings(old, new).into_iter().filter(|key| !is_restart(key)).collect(),
             needs_restart: settings(started, new).into_iter().filter(is_restart).collect(),
@@ -97,11 +103,17 @@ fn settings(old: &Config, new: &Config) -> Vec<String> {
     let mut keys = Vec::new();
     compare("", &written(old), &written(new), &mut keys);
     if old.admin.token != new.admin.token {
-        // Secrets show as the same stars, unless there is none.
+        // Secrets show as the same stars, unless there is none; so do those below.
         keys.push("admin.token".to_owned());
-        keys.sort();
-        keys.dedup();
     }
+    if old.tracing.headers != new.tracing.headers {
+        keys.push("tracing.headers".to_owned());
+    }
+    if old.redis != new.redis && !keys.iter().any(|key| key.starts_with("redis")) {
+        keys.push("redis".to_owned());
+    }
+    keys.sort();
+    keys.dedup();
     keys
 }
 
@@ -110,6 +122,7 @@ fn written(config: &Config) -> Value {
     file.routes.clear();
     file.upstreams.clear();
     file.auth.clear();
+    file.rate_limits.clear();
     serde_json::to_value(file).unwrap_or_default()
 }
 

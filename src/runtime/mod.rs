@@ -4,12 +4,16 @@
 pub mod build;
 pub mod change;
 pub mod explain;
+mod limits;
 pub mod mount;
 pub mod outgoing;
 pub mod parts;
 pub mod problem;
 pub mod reloads;
+pub mod series;
 pub mod snapshot;
+pub mod traces;
+mod vouching;
 
 use std::sync::Arc;
 

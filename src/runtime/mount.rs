@@ -20,6 +20,7 @@ use crate::base::body::{RequestBody, ResponseBody};
 use crate::base::exchange::Exchange;
 use crate::base::reject::{Reason, Reject};
 use crate::base::request::{Outcome, Refused, Request, Response as Answer};
+use crate::layers::cors;
 use crate::layers::{Policies, Stack};
 use crate::upstream::forward::Forward;
 
@@ -104,6 +105,8 @@ pub struct Route {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Query parameters that must be present.
     pub query: Vec<(String, String)>,
+    /// Whether it answers the preflights of the requests that it takes.
+    pub preflights: bool,
     /// The layers of the stack, one by one: for those who want to know what each would say.
     pub policies: Policies,
     /// What stands at the bottom of the stack.
@@ -185,11 +188,15 @@ impl Mount {
     pub(super) fn choose(&self, head: &http::request::Parts) -> Result<Option<&Arc<Route>>, Reject> {
         let mut allowed: Vec<&Method> = Vec::new();
         let mut owner = None;
+        // A preflight is for the route that would take the request that it is about.
+        let meant = if cors::is_preflight(head) { cors::requested(head) } else { None };
+        let answers =
+            |route: &Route| route.preflights && meant.as_ref().is_some_and(|method| route.takes_method(method));
         for route in self.0.routes.iter().filter(|route| route.meets_conditions(head)) {
             if owner.is_some_and(|rank| rank != route.rank) {
                 break;
             }
-            if route.takes_method(&head.method) {
+            if route.takes_method(&head.method) || answers(route) {
                 return Ok(Some(route));
             }
             owner = Some(route.rank);

@@ -10,8 +10,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::base::seat::Seats;
+use crate::layers::auth::api_key::ApiKeys;
+use crate::layers::auth::basic::Basic;
+use crate::layers::auth::forward::Forward;
 use crate::layers::auth::keyset::KeySets;
-use crate::layers::metrics::Errors;
+use crate::layers::auth::policy::AuthPolicy;
+use crate::layers::metrics::RouteMetrics;
+use crate::layers::rate_limit::memory::Memories;
+use crate::layers::redis::Connections;
 use crate::upstream::Upstream;
 
 /// Everything that may live on, by kind.
@@ -22,11 +28,52 @@ pub struct Parts {
     pub upstreams: Living<Upstream>,
     /// The requests inside each route that allows only so many, by its name.
     pub in_flight: Living<Seats>,
-    /// The errors of each route, by its name.
-    pub errors: Living<Errors>,
+    /// The counters of each route, by its name.
+    pub metrics: Living<RouteMetrics>,
     /// Keys that verify tokens, by name and by all that says where they come from: with anything of that changed, they
     /// are others, and the old ones end with the last request that they may verify.
     pub key_sets: Arc<KeySets>,
+    /// Whoever else vouches for clients, with what they know and the connections that they have.
+    pub credentials: Vouchers,
+    /// What limits remember, by name: what was used up stays used up, whatever else has changed about the limit.
+    pub memories: Memories,
+    /// The Redis that is spoken to, while the settings for it stay the same.
+    pub redis: Connections,
+}
+
+/// Policies `[auth.*]` that live on as long as they stay the same.
+#[derive(Debug, Default)]
+pub struct Vouchers {
+    /// API keys.
+    pub keys: Same<ApiKeys>,
+    /// Names and passwords, and which of them were tried.
+    pub users: Same<Basic>,
+    /// Services, and the connections to them.
+    pub services: Same<Forward>,
+}
+
+/// Things of one kind that are alive, each by the policy that it runs by.
+#[derive(Debug)]
+pub struct Same<T>(Mutex<Vec<(Arc<AuthPolicy>, Weak<T>)>>);
+
+impl<T> Default for Same<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Same<T> {
+    /// The one that runs by this policy, begun if there is none. Forgets those that have ended.
+    pub fn get(&self, policy: &Arc<AuthPolicy>, begin: impl FnOnce() -> Arc<T>) -> Arc<T> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(_, thing)| thing.strong_count() > 0);
+        let known = all.iter().find(|(other, _)| other == policy).and_then(|(_, thing)| thing.upgrade());
+        known.unwrap_or_else(|| {
+            let begun = begin();
+            all.push((policy.clone(), Arc::downgrade(&begun)));
+            begun
+        })
+    }
 }
 
 /// Things of one kind that are alive, by name.

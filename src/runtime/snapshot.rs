@@ -10,6 +10,8 @@ use super::mount::Mount;
 use crate::config::Config;
 use crate::layers::auth::provider::Provider;
 use crate::layers::metrics::RouteMetrics;
+use crate::layers::rate_limit::limit::Limit;
+use crate::layers::redis::Redis;
 use crate::upstream::Upstream;
 
 /// A configuration, running.
@@ -25,6 +27,8 @@ pub struct Snapshot {
     pub(super) unmatched: Mount,
     pub(super) upstreams: Vec<Arc<Upstream>>,
     pub(super) providers: Vec<Arc<Provider>>,
+    pub(super) limits: Vec<Arc<Limit>>,
+    pub(super) redis: Option<Arc<Redis>>,
     pub(super) routes: Vec<Arc<str>>,
     pub(super) numbers: Vec<Arc<RouteMetrics>>,
     pub(super) config: Arc<Config>,
@@ -53,6 +57,16 @@ impl Snapshot {
     /// Those who can vouch for a client, in name order.
     pub fn providers(&self) -> &[Arc<Provider>] {
         &self.providers
+    }
+
+    /// How much may pass, in name order.
+    pub fn limits(&self) -> &[Arc<Limit>] {
+        &self.limits
+    }
+
+    /// The Redis that something of it needs.
+    pub fn redis(&self) -> Option<&Arc<Redis>> {
+        self.redis.as_ref()
     }
 
     /// The names of the routes, in the order in which they were written.

@@ -19,6 +19,7 @@ use crate::base::client::{Client, Phase};
 use crate::base::clock;
 use crate::base::exchange::Origin;
 use crate::base::headers;
+use crate::base::outbox::Outbox;
 use crate::base::seat::Seat;
 use crate::runtime::Live;
 use crate::runtime::mount::Carrier;
@@ -50,15 +51,16 @@ impl Service {
         Self { live, limits, worker, codecs }
     }
 
-    /// Serves a connection until it ends, or until `draining` says to end it.
+    /// Serves a connection until it ends, or until `draining` says to end it. Writes through the worker's outbox.
     pub async fn serve(
         self: Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
         seats: Vec<Seat>,
+        outbox: Option<Arc<Outbox>>,
         mut draining: watch::Receiver<bool>,
     ) -> Arc<Client> {
-        let client = Client::new(peer.ip(), seats);
+        let client = Client::through(outbox, peer.ip(), seats);
         client.keep_time();
         let trusted = headers::is_trusted(peer.ip(), &self.limits.trusted);
         let origin = Origin { peer, trusted, scheme: "http", worker: self.worker };

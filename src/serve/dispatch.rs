@@ -167,12 +167,17 @@ mod tests {
         let policies = Policies {
             request_id: Arc::new(RequestId::new([1], (clock::now(), Duration::ZERO))),
             access_log: None,
-            metrics: Arc::new(Metrics(Arc::new(RouteMetrics::new(&"r".into(), &recorder, Arc::default())))),
+            metrics: Arc::new(Metrics(Arc::new(RouteMetrics::new(&"r".into(), &recorder)))),
+            trace: None,
+            auth_step: None,
             ip_access: None,
             path_guard: None,
+            cors: None,
+            early_limits: None,
             in_flight: None,
             deadline: None,
             auth: None,
+            late_limits: None,
             body_limit: None,
         };
         let failing = stack(&policies, service_fn(fail));

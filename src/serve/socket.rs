@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 
 use crate::base::client::Client;
 use crate::base::reject::Reason;
+use crate::base::stream::Stream;
 use crate::runtime::problem;
 
 /// Longest refusal that the codec writes by itself.
@@ -26,12 +27,14 @@ const LINGERING: usize = 1024 * 1024;
 /// A socket and its connection's state.
 #[derive(Debug)]
 pub struct Socket {
-    stream: TcpStream,
+    stream: Stream,
     client: Arc<Client>,
     /// What was flushed last ended a message.
     at_boundary: bool,
     /// Something was written since the last flush.
     wrote: bool,
+    /// The client has not taken what was flushed.
+    held_up: bool,
     /// Ours to write before anything of the codec's.
     first: Vec<u8>,
     /// What the codec refused, for whoever counts.
@@ -46,10 +49,11 @@ impl Socket {
     /// Wraps a stream.
     pub fn new(stream: TcpStream, client: Arc<Client>) -> Self {
         Self {
-            stream,
+            stream: Stream::new(stream, client.outbox().cloned()),
             client,
             at_boundary: true,
             wrote: false,
+            held_up: false,
             first: Vec::new(),
             refused: None,
             lingering: LINGERING,
@@ -79,7 +83,7 @@ impl Socket {
 
     /// Waits until there is something to read, be it the end.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.stream.poll_read_ready(cx).map(drop)
+        self.stream.socket().poll_read_ready(cx).map(drop)
     }
 
     /// Whether what comes next begins a message.
@@ -89,6 +93,9 @@ impl Socket {
 
     /// The codec writes these bytes. An interim response leaves the next message where it was.
     fn note_write(&mut self, bytes: &[u8]) {
+        if self.client.is_switched() {
+            self.stream.hurry();
+        }
         self.wrote |= !(self.begins_message() && bytes == CONTINUE);
     }
 
@@ -99,6 +106,16 @@ impl Socket {
             Poll::Ready(Ok(written)) => self.client.take(*written),
             Poll::Ready(Err(_)) => {}
         }
+    }
+
+    /// It takes what was written before, or keeps that waiting.
+    fn note_flush(&mut self, polled: &Poll<io::Result<()>>) {
+        if polled.is_pending() {
+            self.client.stall();
+        } else if self.held_up {
+            self.client.take(0);
+        }
+        self.held_up = polled.is_pending();
     }
 
     /// Writes what is ours, all of it.
@@ -120,7 +137,7 @@ impl Socket {
 
     /// Whether a client that waits for its answer is still there. The codec could ask by reading, but takes a new buffer
     /// for it: 1,200 instructions a request, and 8 KiB a connection.
-    fn poll_present(&self, cx: &mut Context<'_>) -> io::Result<()> {
+    fn poll_present(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let mut byte = [0];
         match self.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
             Poll::Ready(Ok(0)) => Err(io::ErrorKind::ConnectionAborted.into()),
@@ -193,7 +210,7 @@ pub(super) fn refusal_detail(reason: Reason) -> &'static str {
 impl Drop for Socket {
     fn drop(&mut self) {
         if self.client.is_given_up() {
-            let _ = self.stream.set_zero_linger();
+            let _ = self.stream.socket().set_zero_linger();
         }
     }
 }
@@ -259,6 +276,7 @@ impl AsyncWrite for Socket {
         let this = &mut *self;
         ready!(this.poll_first(cx))?;
         let polled = Pin::new(&mut this.stream).poll_flush(cx);
+        this.note_flush(&polled);
         if polled.is_ready() && std::mem::take(&mut this.wrote) {
             // A body that has gone out whole has given its request back; one that waits for more has not.
             this.at_boundary = this.client.is_between_requests();

@@ -10,12 +10,16 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use metrics::Counter;
+use tokio::runtime::{Handle, RuntimeMetrics};
 use tokio::sync::{mpsc, watch};
 
 use super::connection::Service;
+use crate::base::outbox::Outbox;
 use crate::base::reject::Reason;
 use crate::base::seat::{Seat, Seats};
 use crate::base::tasks::{self, Group};
+use crate::telemetry::names;
+use crate::telemetry::page::{Measured, Samples};
 
 /// A connection that was just accepted.
 #[derive(Debug)]
@@ -47,6 +51,8 @@ struct Worker {
     seats: Arc<Seats>,
     /// The last call that it has heard.
     heard: Arc<AtomicU64>,
+    /// What its runtime says of itself.
+    runtime: RuntimeMetrics,
     thread: std::sync::Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -72,7 +78,7 @@ impl Workers {
             let (inbox, accepted) = mpsc::unbounded_channel();
             let seats = seats.clone();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let name = format!("worker-{}", service.worker);
+            let (name, metrics) = (format!("worker-{}", service.worker), runtime.metrics());
             let heard = Arc::<AtomicU64>::default();
             let service = Arc::new(ArcSwap::from_pointee(service));
             let post = Post {
@@ -90,7 +96,8 @@ impl Workers {
                 });
                 runtime.shutdown_background();
             })?;
-            Ok((Worker { inbox, seats, heard, thread: std::sync::Mutex::new(Some(thread)) }, service))
+            let thread = std::sync::Mutex::new(Some(thread));
+            Ok((Worker { inbox, seats, heard, runtime: metrics, thread }, service))
         };
         let started = services.into_iter().zip(all.iter()).map(start).collect::<io::Result<Vec<_>>>()?;
         let (list, services) = started.into_iter().unzip();
@@ -148,6 +155,26 @@ impl Workers {
     }
 }
 
+impl Measured for Workers {
+    /// Adds what a scrape finds of the workers, and of the runtime on which this is called, which does all else.
+    fn measure(&self, samples: &mut Samples) {
+        for (number, worker) in self.list.iter().enumerate() {
+            let number = number.to_string();
+            samples.add(names::WORKER_CONNECTIONS, &[&number], worker.seats.taken());
+            measure(&worker.runtime, &number, samples);
+        }
+        if let Ok(here) = Handle::try_current() {
+            measure(&here.metrics(), "control", samples);
+        }
+    }
+}
+
+fn measure(runtime: &RuntimeMetrics, name: &str, samples: &mut Samples) {
+    let busy: Duration = (0..runtime.num_workers()).map(|thread| runtime.worker_total_busy_duration(thread)).sum();
+    samples.add(names::WORKER_TASKS, &[name], runtime.num_alive_tasks());
+    samples.add(names::WORKER_BUSY, &[name], busy.as_secs_f64());
+}
+
 /// What a worker works with.
 struct Post {
     service: Arc<ArcSwap<Service>>,
@@ -168,11 +195,13 @@ async fn listen_for_calls(mut calls: watch::Receiver<u64>, heard: Arc<AtomicU64>
 async fn work(post: Post, mut accepted: mpsc::UnboundedReceiver<Accepted>) {
     let Post { service, all, mut draining, refusals, grace } = post;
     let connections = Group::default();
+    let outbox = Arc::<Outbox>::default();
+    let _emptying = tasks::spawn(outbox.clone().serve());
     let begin = |Accepted { stream, peer, seats }: Accepted, draining: watch::Receiver<bool>| {
-        let (service, refusals) = (service.load_full(), refusals.clone());
+        let (service, refusals, outbox) = (service.load_full(), refusals.clone(), outbox.clone());
         connections.spawn(async move {
             let Ok(stream) = adopt(stream) else { return };
-            let client = service.serve(stream, peer, seats, draining).await;
+            let client = service.serve(stream, peer, seats, Some(outbox), draining).await;
             match client.refusal() {
                 Some(Reason::HeaderTooLarge) => refusals.too_large.increment(1),
                 Some(_) => refusals.malformed.increment(1),
@@ -205,6 +234,7 @@ async fn work(post: Post, mut accepted: mpsc::UnboundedReceiver<Accepted>) {
     };
     let grace = grace.get().copied().unwrap_or_default();
     let _ = tokio::time::timeout(grace, everybody).await;
+    outbox.flush();
 }
 
 fn adopt(stream: TcpStream) -> io::Result<tokio::net::TcpStream> {
@@ -223,7 +253,8 @@ mod tests {
             .map(|_| {
                 let (inbox, accepted) = mpsc::unbounded_channel();
                 let (seats, heard) = Default::default();
-                let worker = Worker { inbox, seats, heard, thread: std::sync::Mutex::default() };
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap().metrics();
+                let worker = Worker { inbox, seats, heard, runtime, thread: std::sync::Mutex::default() };
                 (worker, accepted)
             })
             .unzip();

@@ -2,12 +2,13 @@
 //! a pipe; when the thread does not keep up, buffers are dropped and their lines counted. Knows nothing of what a line
 //! says.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use metrics::Counter;
 
@@ -15,46 +16,69 @@ use metrics::Counter;
 const FULL: usize = 64 * 1024;
 /// Full buffers that may wait for the thread.
 const WAITING: usize = 64;
+/// How long the end of the log waits for what is buffered: a pipe that nobody reads must not keep the process.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// The access log of one gateway.
 #[derive(Debug)]
 pub struct AccessLog {
     slots: Box<[Mutex<Buffer>]>,
-    sender: Option<SyncSender<Vec<u8>>>,
-    writer: Option<JoinHandle<()>>,
-    dropped: DroppedLines,
+    sender: Option<SyncSender<Buffer>>,
+    /// Ends when the writing thread has ended.
+    written: Mutex<Receiver<()>>,
+    /// Whether the file is to be opened anew before the next line.
+    reopen: Arc<AtomicBool>,
+    dropped: Counter,
 }
 
+/// Whole lines.
 #[derive(Debug, Default)]
 struct Buffer {
     text: Vec<u8>,
     lines: u64,
 }
 
-struct DroppedLines(Counter);
+/// Where the lines go.
+pub struct Target {
+    write: Box<dyn Write + Send>,
+    path: Option<PathBuf>,
+}
 
-impl std::fmt::Debug for DroppedLines {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("DroppedLines")
+impl Target {
+    /// A file that is appended to, made if it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn file(path: &Path) -> io::Result<Self> {
+        Ok(Self { write: Box::new(open(path)?), path: Some(path.to_owned()) })
+    }
+
+    /// Something that is open already.
+    pub fn stream(write: impl Write + Send + 'static) -> Self {
+        Self { write: Box::new(write), path: None }
     }
 }
 
-/// Opens a file for appending, made if it is not there.
-pub fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
-    Ok(Box::new(OpenOptions::new().create(true).append(true).open(path)?))
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
 }
 
 impl AccessLog {
-    /// A log with a buffer for each of `workers`, written to `target`.
+    /// A log with a buffer for each of `workers`, written to `target`. Lines that are lost count in `dropped`.
     ///
     /// # Errors
     /// When the writing thread cannot be started.
-    pub fn start(workers: usize, target: Box<dyn Write + Send>, dropped: Counter) -> io::Result<Self> {
+    pub fn start(workers: usize, target: Target, dropped: Counter) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(WAITING);
-        let writer =
-            std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(&receiver, target))?;
+        let (finished, written) = sync_channel::<()>(0);
+        let reopen = Arc::<AtomicBool>::default();
+        let writer = Writer { target, reopen: reopen.clone(), dropped: dropped.clone(), failing: false, torn: false };
+        std::thread::Builder::new().name("access-log".into()).spawn(move || {
+            writer.write_all(&receiver);
+            drop(finished);
+        })?;
         let slots = (0..workers.max(1)).map(|_| Mutex::default()).collect();
-        Ok(Self { slots, sender: Some(sender), writer: Some(writer), dropped: DroppedLines(dropped) })
+        Ok(Self { slots, sender: Some(sender), written: Mutex::new(written), reopen, dropped })
     }
 
     /// Appends one line through the buffer of this worker; `line` writes it, newline included.
@@ -66,7 +90,8 @@ impl AccessLog {
         line(&mut buffer.text);
         buffer.lines += 1;
         if buffer.text.len() >= FULL {
-            self.hand_over(&mut buffer);
+            let full = buffer.take();
+            self.hand_over(full);
         }
     }
 
@@ -75,19 +100,34 @@ impl AccessLog {
         for slot in &self.slots {
             let mut buffer = slot.lock().unwrap_or_else(PoisonError::into_inner);
             if !buffer.text.is_empty() {
-                self.hand_over(&mut buffer);
+                let part = buffer.take();
+                self.hand_over(part);
             }
         }
     }
 
-    fn hand_over(&self, buffer: &mut Buffer) {
-        let room = Vec::with_capacity(buffer.text.capacity().min(2 * FULL));
-        let text = std::mem::replace(&mut buffer.text, room);
-        let lines = std::mem::take(&mut buffer.lines);
-        let Some(sender) = &self.sender else { return };
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = sender.try_send(text) {
-            self.dropped.0.increment(lines);
+    /// Opens the file anew, where it is one: what comes from now on goes to the file of that name, whoever has moved the
+    /// old one away.
+    pub fn reopen(&self) {
+        self.reopen.store(true, Ordering::Release);
+        if let Some(sender) = &self.sender {
+            // Only to wake the thread; where there is no room, it is awake.
+            let _ = sender.try_send(Buffer::default());
         }
+    }
+
+    fn hand_over(&self, buffer: Buffer) {
+        let Some(sender) = &self.sender else { return };
+        if let Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) = sender.try_send(buffer) {
+            self.dropped.increment(lost.lines);
+        }
+    }
+}
+
+impl Buffer {
+    fn take(&mut self) -> Self {
+        let room = Self { text: Vec::with_capacity(self.text.capacity().min(2 * FULL)), lines: 0 };
+        std::mem::replace(self, room)
     }
 }
 
@@ -95,29 +135,82 @@ impl Drop for AccessLog {
     fn drop(&mut self) {
         self.flush();
         self.sender = None;
-        if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
+        let written = self.written.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if written.recv_timeout(LAST_WORDS) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("the access log does not take its last lines; they are given up");
         }
     }
 }
 
-fn write_all(receiver: &Receiver<Vec<u8>>, mut target: Box<dyn Write + Send>) {
-    let mut failing = false;
-    while let Ok(text) = receiver.recv() {
-        let written = target.write_all(&text).and_then(|()| target.flush());
-        match &written {
-            Err(error) if !failing => tracing::error!(%error, "the access log cannot be written"),
-            Ok(()) if failing => tracing::info!("the access log can be written again"),
-            _ => {}
+/// What the writing thread works with.
+struct Writer {
+    target: Target,
+    reopen: Arc<AtomicBool>,
+    dropped: Counter,
+    failing: bool,
+    /// Whether a line was cut off, so that the next one has to begin on a new one.
+    torn: bool,
+}
+
+impl Writer {
+    fn write_all(mut self, receiver: &Receiver<Buffer>) {
+        while let Ok(buffer) = receiver.recv() {
+            if self.reopen.swap(false, Ordering::Acquire) {
+                self.open_anew();
+            }
+            let mut rest = &buffer.text[..];
+            let written = self.write(&mut rest);
+            if written.is_err() {
+                self.dropped.increment(rest.iter().filter(|&&byte| byte == b'\n').count() as u64);
+                self.torn |=
+                    rest.len() < buffer.text.len() && !buffer.text[..buffer.text.len() - rest.len()].ends_with(b"\n");
+            }
+            match &written {
+                Err(error) if !self.failing => tracing::error!(%error, "the access log cannot be written"),
+                Ok(()) if self.failing => tracing::info!("the access log can be written again"),
+                _ => {}
+            }
+            self.failing = written.is_err();
         }
-        failing = written.is_err();
+    }
+
+    /// Writes, and leaves in `rest` what could not be.
+    fn write(&mut self, rest: &mut &[u8]) -> io::Result<()> {
+        if self.torn && !rest.is_empty() {
+            self.target.write.write_all(b"\n")?;
+            self.torn = false;
+        }
+        while !rest.is_empty() {
+            match self.target.write.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => *rest = &rest[count..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.target.write.flush()
+    }
+
+    fn open_anew(&mut self) {
+        let Some(path) = &self.target.path else { return };
+        match open(path) {
+            Ok(file) => {
+                self.target.write = Box::new(file);
+                self.torn = false;
+                tracing::info!(path = %path.display(), "the access log was opened anew");
+            }
+            Err(error) => {
+                tracing::error!(%error, path = %path.display(), "the access log cannot be opened; the old file goes on");
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
+    use crate::telemetry::names;
+    use crate::telemetry::recorder::Recorder;
 
     #[derive(Clone, Default)]
     struct Shared(Arc<Mutex<Vec<u8>>>);
@@ -132,10 +225,17 @@ mod tests {
         }
     }
 
+    /// A log that counts what it loses.
+    fn counting(target: impl Write + Send + 'static) -> (AccessLog, Recorder) {
+        let recorder = Recorder::default();
+        let dropped = recorder.counter(names::ACCESS_LOG_DROPPED, &[]);
+        (AccessLog::start(1, Target::stream(target), dropped).unwrap(), recorder)
+    }
+
     #[test]
     fn every_line_is_written_by_the_time_the_log_is_dropped() {
         let target = Shared::default();
-        let log = AccessLog::start(2, Box::new(target.clone()), Counter::noop()).unwrap();
+        let log = AccessLog::start(2, Target::stream(target.clone()), Counter::noop()).unwrap();
         for number in 0..5000 {
             log.append(number % 2, |line| {
                 line.extend_from_slice(format!("line {number:>40}\n").as_bytes());
@@ -158,15 +258,61 @@ mod tests {
             }
         }
         let (release, held) = std::sync::mpsc::channel();
-        let recorder = crate::telemetry::recorder::Recorder::default();
-        let dropped = recorder.counter(crate::telemetry::names::ACCESS_LOG_DROPPED, &[]);
-        let log = AccessLog::start(1, Box::new(Stuck(held)), dropped).unwrap();
+        let (log, recorder) = counting(Stuck(held));
         for _ in 0..WAITING + 10 {
             log.append(0, |line| line.resize(line.len() + FULL, b'x'));
         }
-        drop(release);
-        drop(log);
         assert!(!recorder.render().contains("access_log_dropped_total 0"));
-        assert!(recorder.render().contains("tollgate_access_log_dropped_total"));
+        // Nor does it keep the process when that ends.
+        drop(log);
+        drop(release);
+    }
+
+    #[test]
+    fn what_a_full_disk_loses_is_counted_and_the_next_line_is_whole() {
+        /// Takes ten bytes, then nothing, then everything.
+        #[derive(Clone, Default)]
+        struct Full(Shared, Arc<std::sync::atomic::AtomicUsize>);
+        impl Write for Full {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                match self.1.fetch_add(1, Ordering::Relaxed) {
+                    0 => self.0.write(&bytes[..10]),
+                    1 => Err(io::ErrorKind::StorageFull.into()),
+                    _ => self.0.write(bytes),
+                }
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let target = Full::default();
+        let (log, recorder) = counting(target.clone());
+        for line in ["line 1\n", "line 2\n", "line 3\n"] {
+            log.append(0, |text| text.extend_from_slice(line.as_bytes()));
+        }
+        log.flush();
+        log.append(0, |text| text.extend_from_slice(b"line 4\n"));
+        drop(log);
+        assert_eq!(String::from_utf8_lossy(&target.0.0.lock().unwrap()), "line 1\nlin\nline 4\n");
+        assert!(recorder.render().contains("tollgate_access_log_dropped_total 2\n"));
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_gets_nothing_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, old) = (folder.path().join("log"), folder.path().join("log.1"));
+        let log = AccessLog::start(1, Target::file(&path).unwrap(), Counter::noop()).unwrap();
+        log.append(0, |line| line.extend_from_slice(b"one\n"));
+        log.flush();
+        let until = std::time::SystemTime::now() + Duration::from_secs(10);
+        while std::fs::read(&path).unwrap().is_empty() && std::time::SystemTime::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::fs::rename(&path, &old).unwrap();
+        log.reopen();
+        log.append(0, |line| line.extend_from_slice(b"two\n"));
+        drop(log);
+        let read = |path| std::fs::read_to_string(path).unwrap();
+        assert_eq!((read(&old).as_str(), read(&path).as_str()), ("one\n", "two\n"));
     }
 }

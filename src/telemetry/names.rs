@@ -14,6 +14,18 @@ pub struct Name {
     pub labels: &'static [&'static str],
 }
 
+impl Name {
+    /// The unit, which is the last word of the name (OpenMetrics 1.0 has it in a line of its own).
+    pub fn unit(&self) -> Option<&'static str> {
+        ["seconds", "bytes"].into_iter().find(|unit| self.family().ends_with(unit))
+    }
+
+    /// What OpenMetrics calls the family: without what the samples of a counter end in.
+    pub fn family(&self) -> &'static str {
+        self.id.strip_suffix("_total").filter(|_| self.kind == Kind::Counter).unwrap_or(self.id)
+    }
+}
+
 /// What a metric counts like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -73,8 +85,34 @@ families! {
         "Rounds of getting keys, by result.";
     JWKS_AGE: Gauge "tollgate_jwks_age_seconds" ["auth"]
         "Time since the keys in use were last known to be current.";
+    RATE_LIMIT_DECISIONS: Counter "tollgate_rate_limit_decisions_total" ["limit", "decision", "mode"]
+        "Requests that a limit has counted (allowed) or refused; with mode observe these went on.";
+    RATE_LIMIT_KEYS: Gauge "tollgate_rate_limit_keys" ["limit"]
+        "Keys that a limit remembers here.";
+    RATE_LIMIT_STORE_ERRORS: Counter "tollgate_rate_limit_store_errors_total" ["limit"]
+        "Decisions of a limit that were made without Redis, because it gave no answer.";
+    RATE_LIMIT_EVICTIONS: Counter "tollgate_rate_limit_evictions_total" ["limit"]
+        "Keys that a limit forgot to make room for others; only such that had nothing used up.";
+    RATE_LIMIT_OVERFLOWS: Counter "tollgate_rate_limit_overflows_total" ["limit"]
+        "Decisions by the bucket that new keys share for which max_keys leaves no room.";
+    CACHE_REQUESTS: Counter "tollgate_cache_requests_total" ["route", "result"]
+        "Requests of cached routes, by what the cache did for them.";
+    CACHE_BYTES: Gauge "tollgate_cache_bytes" []
+        "Memory that cached answers take.";
+    CACHE_ENTRIES: Gauge "tollgate_cache_entries" []
+        "Answers in the cache.";
+    CACHE_EVICTIONS: Counter "tollgate_cache_evictions_total" []
+        "Answers that had to make room for others.";
+    REDIS_UP: Gauge "tollgate_redis_up" []
+        "Whether Redis answers: 1, or 0 from a failure until it has answered again.";
+    REDIS_REPLICAS: Gauge "tollgate_redis_replicas" []
+        "Gateways that share Redis and its prefix, this one among them, as they were seen last.";
     ACCESS_LOG_DROPPED: Counter "tollgate_access_log_dropped_total" []
         "Access log lines lost because their target did not keep up.";
+    LOG_DROPPED: Counter "tollgate_log_dropped_total" []
+        "Lines of the program's own log lost because standard error did not keep up.";
+    TRACE_SPANS: Counter "tollgate_trace_spans_total" ["result"]
+        "Spans of recorded traces: exported, dropped for want of room, or failed at the collector.";
     CONFIG_RELOADS: Counter "tollgate_config_reloads_total" ["result"]
         "Reloads of the configuration, by result: ok, or failed with the old one running on.";
     CONFIG_RELOADED: Gauge "tollgate_config_last_reload_success_timestamp_seconds" []
@@ -83,6 +121,12 @@ families! {
         "Client connections that are open.";
     CONNECTIONS_REFUSED: Counter "tollgate_connections_refused_total" ["listener", "reason"]
         "Client connections that were turned away, by reason.";
+    WORKER_CONNECTIONS: Gauge "tollgate_worker_connections" ["worker"]
+        "Client connections that a worker serves.";
+    WORKER_TASKS: Gauge "tollgate_worker_tasks" ["worker"]
+        "Tasks that live on a worker; control is what does everything else.";
+    WORKER_BUSY: Counter "tollgate_worker_busy_seconds_total" ["worker"]
+        "Time that a worker was at work, and not waiting for some.";
     BUILD_INFO: Gauge "tollgate_build_info" ["version", "commit"]
         "Always 1; the labels tell which build runs.";
 }
@@ -96,8 +140,15 @@ mod tests {
         for name in ALL {
             assert!(name.id.starts_with("tollgate_"), "{}", name.id);
             assert_eq!(name.kind == Kind::Counter, name.id.ends_with("_total"), "{}", name.id);
-            assert!(name.help.ends_with('.'), "{}", name.id);
+            assert!(name.help.ends_with('.') && !name.help.contains(['\\', '\n']), "{}", name.id);
             assert_eq!(ALL.iter().filter(|other| other.id == name.id).count(), 1, "{}", name.id);
         }
+    }
+
+    #[test]
+    fn units_and_families_are_in_the_names() {
+        assert_eq!((REQUEST_DURATION.unit(), REQUEST_DURATION.family()), (Some("seconds"), REQUEST_DURATION.id));
+        assert_eq!((WORKER_BUSY.unit(), WORKER_BUSY.family()), (Some("seconds"), "tollgate_worker_busy_seconds"));
+        assert_eq!((CACHE_BYTES.unit(), REQUESTS.unit()), (Some("bytes"), None));
     }
 }

@@ -62,6 +62,9 @@ impl LookupFailure {
         matches!(self, Self::Timeout | Self::Failed(_))
     }
 
+    /// Every value of it that is a failure.
+    pub const LABELS: [&str; 4] = ["nxdomain", "empty", "timeout", "error"];
+
     /// The value of the metric's `result` label.
     pub fn label(&self) -> &'static str {
         match self {

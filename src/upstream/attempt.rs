@@ -3,6 +3,8 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use http::HeaderMap;
+
 use super::Upstream;
 use super::answer;
 use super::connection::{ConnectError, Connection, Flow, Kind, SendError};
@@ -16,7 +18,10 @@ use super::spare::Spare;
 use super::time_left::{self, Allotted};
 use crate::base::body::BodyFailure;
 use crate::base::clock;
+use crate::base::exchange::Exchange;
+use crate::base::headers::TRACEPARENT;
 use crate::base::reject::{Reason, Reject};
+use crate::base::trace::Trace;
 
 /// An idle connection that has rested for so long is looked at twice before it gets a request that cannot be repeated.
 const RESTED: Duration = Duration::from_millis(10);
@@ -72,7 +77,8 @@ impl Journey {
         let own = Some(policy.retry.per_try_timeout).filter(|time| !time.is_zero()).map(|time| entered + time);
         let due = [own, self.due(now)].into_iter().flatten().min();
         let left = due.map_or(policy.connect_timeout, |due| due.saturating_duration_since(now));
-        Connection::open(ticket.endpoint(), self.kind, left.min(policy.connect_timeout)).await
+        let outbox = self.exchange.busy.client().outbox();
+        Connection::open(ticket.endpoint(), self.kind, left.min(policy.connect_timeout), outbox).await
     }
 
     /// Sends the request over a connection that has been idle like this, or is new, to an address where it has been since
@@ -93,10 +99,10 @@ impl Journey {
             let fields = (request.headers_mut(), self.added.as_mut());
             time_left::tell(fields, &Allotted::new(self.allotted), due, self.told, began);
         }
-        if connection.kind() == Kind::Any
-            && let Some(added) = self.added.take()
-        {
-            added.merge(&self.exchange, request.headers_mut());
+        match self.added.take_if(|_| connection.kind() == Kind::Any) {
+            Some(added) => added.merge(&self.exchange, request.headers_mut()),
+            None if self.added.is_none() => trace_again(&self.exchange, request.headers_mut()),
+            None => {}
         }
         let may_go_again = self.repeatable && (rest.is_some() || self.upstream.policy.retry.attempts > 0);
         if may_go_again && self.spare.is_none() {
@@ -152,6 +158,9 @@ impl Journey {
         self.exchange.upstream.time = Some(self.heard.saturating_duration_since(self.began));
         let took = self.heard.saturating_duration_since(began);
         self.upstream.tried(ticket, Came::Status(response.status().as_u16()), Some(took));
+        if let Some(trace) = self.exchange.sampled_trace() {
+            self.upstream.metrics.example(took, trace);
+        }
         Ok(response)
     }
 
@@ -202,6 +211,14 @@ impl Journey {
             BodyFailure::Broken => Reject::new(Reason::BadRequest, "the request body was cut short or badly framed"),
         };
         Some(reject.closing())
+    }
+}
+
+/// A request that has the gateway's fields from its try before is part of another one now.
+fn trace_again(exchange: &Exchange, fields: &mut HeaderMap) {
+    let recorded = exchange.trace.as_ref().filter(|trace| trace.record.is_some());
+    if let Some(field) = recorded.and_then(Trace::field) {
+        fields.insert(TRACEPARENT, field);
     }
 }
 

@@ -27,7 +27,9 @@ use super::wire::{Decoded, Failed, Wire};
 use crate::base::added::Added;
 use crate::base::body::{Cause, RequestBody};
 use crate::base::exchange::Exchange;
+use crate::base::outbox::Outbox;
 use crate::base::seat::{Seat, Seats};
+use crate::base::stream::Stream;
 
 /// `ENFILE` and `EMFILE` of Linux: neither the system nor the process can open another file.
 const OUT_OF_FILES: [i32; 2] = [23, 24];
@@ -117,14 +119,19 @@ pub enum SendError {
 }
 
 impl Connection {
-    /// Connects to an endpoint.
+    /// Connects to an endpoint, to write through this outbox.
     ///
     /// # Errors
     /// See [`ConnectError`].
-    pub async fn open(endpoint: &Arc<Endpoint>, kind: Kind, timeout: Duration) -> Result<Self, ConnectError> {
+    pub async fn open(
+        endpoint: &Arc<Endpoint>,
+        kind: Kind,
+        timeout: Duration,
+        outbox: Option<&Arc<Outbox>>,
+    ) -> Result<Self, ConnectError> {
         let seat = tokio::time::timeout(timeout, endpoint.socket()).await;
         let seat = seat.map_err(|_| ConnectError::NoRoom(timeout))?;
-        Self::with(seat, endpoint, kind, timeout).await
+        Self::with(seat, endpoint, (kind, outbox), timeout).await
     }
 
     /// Connects to an endpoint for a check of its health, beside those that `max_connections` counts: an address that has
@@ -133,14 +140,20 @@ impl Connection {
     /// # Errors
     /// See [`ConnectError`].
     pub async fn beside(endpoint: &Arc<Endpoint>, timeout: Duration) -> Result<Self, ConnectError> {
-        Self::with(Arc::<Seats>::default().take(), endpoint, Kind::Plain, timeout).await
+        Self::with(Arc::<Seats>::default().take(), endpoint, (Kind::Plain, None), timeout).await
     }
 
-    async fn with(seat: Seat, endpoint: &Arc<Endpoint>, kind: Kind, timeout: Duration) -> Result<Self, ConnectError> {
+    async fn with(
+        seat: Seat,
+        endpoint: &Arc<Endpoint>,
+        (kind, outbox): (Kind, Option<&Arc<Outbox>>),
+        timeout: Duration,
+    ) -> Result<Self, ConnectError> {
         let stream = tokio::time::timeout(timeout, TcpStream::connect(endpoint.address))
             .await
             .map_err(|_| ConnectError::TimedOut(timeout))??;
         stream.set_nodelay(true)?;
+        let stream = Stream::new(stream, outbox.cloned());
         let codec = match kind {
             Kind::Plain => Codec::Wire(Box::new(Wire::new(stream, seat, endpoint.line()))),
             Kind::Any => Codec::Hyper(Hyper::open(stream, seat, endpoint).await?),
@@ -229,7 +242,9 @@ impl Connection {
 }
 
 impl Hyper {
-    async fn open(stream: TcpStream, seat: Seat, endpoint: &Arc<Endpoint>) -> Result<Self, hyper::Error> {
+    async fn open(mut stream: Stream, seat: Seat, endpoint: &Arc<Endpoint>) -> Result<Self, hyper::Error> {
+        // It may become a tunnel, whose ends flush once.
+        stream.hurry();
         let heard = Arc::new(AtomicBool::new(false));
         let socket = TokioIo::new(Socket::new(stream, heard.clone(), seat));
         let (sender, connection) = http1::Builder::new().max_headers(256).handshake(socket).await?;

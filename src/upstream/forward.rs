@@ -100,6 +100,8 @@ pub(super) struct Journey {
     pub(super) told: Told,
     /// Addresses that have failed.
     failed: Vec<SocketAddr>,
+    /// Why the next try is made.
+    pub(super) again: Option<Retry>,
     /// The last answer that was not passed on.
     pub(super) aside: Option<Box<Aside>>,
 }
@@ -170,6 +172,7 @@ impl Journey {
             allotted: allotted.time,
             told,
             failed: Vec::new(),
+            again: None,
             aside: None,
         }
     }
@@ -220,8 +223,10 @@ impl Journey {
     async fn send_over(&mut self, ticket: Ticket, entered: Instant) -> Tried {
         let mut fresh = false;
         loop {
+            self.note_try(&ticket, if fresh { clock::now() } else { entered });
             let connected = self.connection(&ticket, entered, fresh).await;
             if ticket.endpoint().is_retired() {
+                self.note_unsent("left");
                 // It has left the answer meanwhile, and may be somebody else's by now.
                 return Tried::Elsewhere(None);
             }
@@ -230,7 +235,9 @@ impl Journey {
                 Err(error) => return self.unreachable(&ticket, error),
             };
             let address = ticket.endpoint().address;
-            match self.attempt(&ticket, connection, rest, entered).await {
+            let tried = self.attempt(&ticket, connection, rest, entered).await;
+            self.note_end(&tried);
+            match tried {
                 Ok(response) => {
                     let status = response.status().as_u16();
                     let fails = self.upstream.policy.retry.takes_status(status);
@@ -240,7 +247,10 @@ impl Journey {
                     Box::pin(self.set_aside(response, &ticket)).await;
                     return Tried::Elsewhere(None);
                 }
-                Err(Ended::Unsent) => self.upstream.metrics.retried(Retry::Stale),
+                Err(Ended::Unsent) => {
+                    self.again = Some(Retry::Stale);
+                    self.upstream.metrics.retried(Retry::Stale);
+                }
                 Err(Ended::Fault(Fault::Stale, ..)) if self.goes_on(address, Fault::Stale) => {}
                 Err(Ended::Fault(fault, came, reject)) => {
                     self.upstream.tried(&ticket, came, None);
@@ -263,6 +273,7 @@ impl Journey {
 
     /// Nothing was sent, so any method may go elsewhere.
     fn unreachable(&mut self, ticket: &Ticket, error: ConnectError) -> Tried {
+        self.note_unsent(if error.is_ours() { "overloaded" } else { Came::Connect.word() });
         if error.is_ours() {
             return Tried::Over(self.upstream.overloaded(error));
         }
@@ -299,6 +310,7 @@ impl Journey {
         };
         match verdict {
             Verdict::Again(reason) => {
+                self.again = Some(reason);
                 self.upstream.metrics.retried(reason);
                 self.request = self.request.take().or_else(|| self.spare.as_ref()?.again());
             }

@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::base::seat::Seat;
+use crate::base::stream::Stream;
 
 /// The stream, and whether anything has come.
 #[derive(Debug)]
 pub struct Socket {
-    stream: TcpStream,
+    stream: Stream,
     heard: Arc<AtomicBool>,
     /// Its place at the address, given back behind the stream.
     _seat: Seat,
@@ -23,7 +23,7 @@ pub struct Socket {
 
 impl Socket {
     /// Tells `heard` when a byte has come. The seat is its place at the address, given back behind the stream.
-    pub fn new(stream: TcpStream, heard: Arc<AtomicBool>, seat: Seat) -> Self {
+    pub fn new(stream: Stream, heard: Arc<AtomicBool>, seat: Seat) -> Self {
         Self { stream, heard, _seat: seat }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use metrics::Counter;
 
+use crate::base::clock;
 use crate::telemetry::histogram::Histogram;
 use crate::telemetry::names;
 use crate::telemetry::recorder::Recorder;
@@ -26,7 +27,31 @@ pub enum Outcome {
     Canceled,
 }
 
-const OUTCOMES: [&str; 10] = ["1xx", "2xx", "3xx", "4xx", "5xx", "connect", "reset", "timeout", "protocol", "canceled"];
+/// The words for them.
+pub const OUTCOMES: [&str; 10] =
+    ["1xx", "2xx", "3xx", "4xx", "5xx", "connect", "reset", "timeout", "protocol", "canceled"];
+
+impl Outcome {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        OUTCOMES[self.index()]
+    }
+
+    const fn index(self) -> usize {
+        match self {
+            Self::Status(100..200) => 0,
+            Self::Status(200..300) => 1,
+            Self::Status(300..400) => 2,
+            Self::Status(400..500) => 3,
+            Self::Status(_) => 4,
+            Self::Connect => 5,
+            Self::Reset => 6,
+            Self::Timeout => 7,
+            Self::Protocol => 8,
+            Self::Canceled => 9,
+        }
+    }
+}
 
 /// Why another try is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +70,15 @@ pub enum Retry {
     Status,
 }
 
-const RETRIES: [&str; 6] = ["connect", "stale", "reset", "timeout", "protocol", "status"];
+/// The words for them.
+pub const RETRIES: [&str; 6] = ["connect", "stale", "reset", "timeout", "protocol", "status"];
+
+impl Retry {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        RETRIES[self as usize]
+    }
+}
 
 /// Why another try is not made, though the policy wants one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +95,8 @@ pub enum Skipped {
     Budget,
 }
 
-const SKIPPED: [&str; 5] = ["unsafe", "body", "address", "deadline", "budget"];
+/// The words for them.
+pub const SKIPPED: [&str; 5] = ["unsafe", "body", "address", "deadline", "budget"];
 
 /// The numbers of one upstream.
 pub struct UpstreamMetrics {
@@ -96,15 +130,12 @@ impl UpstreamMetrics {
         if let Some(took) = took {
             self.duration.record(took);
         }
-        let index = match outcome {
-            Outcome::Status(status) => usize::from((status / 100).clamp(1, 5)) - 1,
-            Outcome::Connect => 5,
-            Outcome::Reset => 6,
-            Outcome::Timeout => 7,
-            Outcome::Protocol => 8,
-            Outcome::Canceled => 9,
-        };
-        self.outcomes[index].increment(1);
+        self.outcomes[outcome.index()].increment(1);
+    }
+
+    /// A try took this time to its response head, and its trace can be looked up.
+    pub fn example(&self, took: Duration, trace: u128) {
+        self.duration.example(took, trace, clock::since_1970());
     }
 
     /// An address was ejected.

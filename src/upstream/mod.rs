@@ -25,6 +25,7 @@ pub mod keep_alive;
 pub mod limit;
 pub mod lookup;
 pub mod metrics;
+mod noted;
 pub mod policy;
 pub mod preview;
 pub mod question;

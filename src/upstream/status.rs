@@ -16,10 +16,10 @@ use super::services::ServiceStatus;
 use super::standing::Record;
 use crate::base::clock;
 use crate::telemetry::names;
-use crate::telemetry::recorder::{Recorder, sample};
+use crate::telemetry::page::Samples;
 
 /// Addresses with a series of their own in one upstream's metrics; more are not shown one by one.
-const SERIES: usize = 256;
+pub const SERIES: usize = 256;
 
 /// An upstream at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -126,7 +126,8 @@ pub enum AddressState {
     Draining,
 }
 
-const STATES: [(AddressState, &str); 5] = [
+/// The states, in their order, with their words in metrics.
+pub const STATES: [(AddressState, &str); 5] = [
     (AddressState::Healthy, "healthy"),
     (AddressState::Ejected, "ejected"),
     (AddressState::Unhealthy, "unhealthy"),
@@ -162,31 +163,38 @@ impl AddressStatus {
 }
 
 impl Record {
+    fn bare_state(&self) -> AddressState {
+        match () {
+            () if self.drained => AddressState::Draining,
+            () if self.verdict == Some(Verdict::Unchecked) => AddressState::Checking,
+            () if self.is_unhealthy() => AddressState::Unhealthy,
+            () => match self.case.phase {
+                Phase::Serving | Phase::Suspect(_) => AddressState::Healthy,
+                Phase::Ejected { .. } | Phase::Trial { .. } => AddressState::Ejected,
+            },
+        }
+    }
+
     /// The state, why, and how long an ejection still takes.
     fn state(&self, now: Instant) -> (AddressState, Option<String>, Option<Duration>) {
         let complaint = || self.complaint.as_ref().map(|complaint| format!("its last check was bad: {complaint}"));
-        if self.drained {
-            return (AddressState::Draining, Some("an operator has drained it".to_owned()), None);
-        }
-        if self.verdict == Some(Verdict::Unchecked) {
-            return (AddressState::Checking, Some("it was not checked yet".to_owned()), None);
-        }
-        if self.is_unhealthy() {
-            return (AddressState::Unhealthy, complaint(), None);
-        }
-        match self.case.phase {
-            Phase::Serving => (AddressState::Healthy, complaint(), None),
-            Phase::Suspect(trouble) => {
-                (AddressState::Healthy, Some(format!("{trouble}; stays, for too many are left out already")), None)
+        let state = self.bare_state();
+        let (why, left) = match (state, self.case.phase) {
+            (AddressState::Draining, _) => (Some("an operator has drained it".to_owned()), None),
+            (AddressState::Checking, _) => (Some("it was not checked yet".to_owned()), None),
+            (_, Phase::Suspect(trouble)) if state == AddressState::Healthy => {
+                (Some(format!("{trouble}; stays, for too many are left out already")), None)
             }
-            Phase::Ejected { until, trouble, .. } => {
+            (AddressState::Ejected, Phase::Ejected { until, trouble, .. }) => {
                 let left = until.saturating_duration_since(now);
-                (AddressState::Ejected, Some(format!("{trouble}; ejection {} in a row", self.case.row)), Some(left))
+                (Some(format!("{trouble}; ejection {} in a row", self.case.row)), Some(left))
             }
-            Phase::Trial { trouble, .. } => {
-                (AddressState::Ejected, Some(format!("{trouble}; the next request tries it")), Some(Duration::ZERO))
+            (AddressState::Ejected, Phase::Trial { trouble, .. }) => {
+                (Some(format!("{trouble}; the next request tries it")), Some(Duration::ZERO))
             }
-        }
+            _ => (complaint(), None),
+        };
+        (state, why, left)
     }
 }
 
@@ -212,6 +220,40 @@ impl Upstream {
         }
     }
 
+    /// Adds what a scrape finds of this upstream. An address that has left has no series any more; it may have come back
+    /// meanwhile, and there is one series for an address.
+    pub fn measure(&self, samples: &mut Samples) {
+        let (name, leaving, current) = (&*self.name, self.draining().clone(), self.endpoints.load());
+        let (mut counts, mut open, mut idle) = ([0_usize; STATES.len()], 0, 0);
+        for endpoint in current.iter().chain(&leaving) {
+            let retired = endpoint.is_retired();
+            let state = if retired { AddressState::Draining } else { endpoint.standing().record().bare_state() };
+            counts[state as usize] += 1;
+            let (connections, resting) = endpoint.connections();
+            open += connections;
+            idle += resting;
+        }
+        for (state, label) in STATES {
+            samples.add(names::UPSTREAM_ENDPOINTS, &[name, label], counts[state as usize]);
+        }
+        samples.add(names::UPSTREAM_CONNECTIONS, &[name, "idle"], idle);
+        samples.add(names::UPSTREAM_CONNECTIONS, &[name, "busy"], open.saturating_sub(idle));
+        let policy = self.policy.load();
+        if policy.max_connections > 0 {
+            samples.add(names::UPSTREAM_WAITING, &[name], self.queue.len());
+        }
+        if policy.circuit.is_some() {
+            let circuit = CircuitStatus::from(self.breaker.phase());
+            samples.add(names::UPSTREAM_CIRCUIT_STATE, &[name], circuit.state as usize);
+        }
+        if let Some(age) = self.following.load().as_deref().and_then(answer_age) {
+            samples.add(names::DNS_ANSWER_AGE, &[name], age);
+        }
+        for endpoint in current.iter().filter(|endpoint| !endpoint.is_retired()).take(SERIES) {
+            samples.add_address(names::ENDPOINT_REQUESTS, name, endpoint.address, endpoint.requests());
+        }
+    }
+
     /// Why no client should be sent here yet, if so: nobody knows an address that could answer.
     pub fn waits_for(&self) -> Option<&'static str> {
         if !self.source().has_spoken() && self.endpoints.load().is_empty() && !self.is_answered() {
@@ -232,44 +274,14 @@ impl From<circuit::Phase> for CircuitStatus {
     }
 }
 
-impl UpstreamStatus {
-    /// Sets the gauges of this upstream.
-    pub fn measure(&self, recorder: &Recorder) {
-        for (state, label) in STATES {
-            let count = self.addresses.iter().filter(|address| address.state == state).count();
-            recorder.gauge(names::UPSTREAM_ENDPOINTS, &[&self.name, label]).set(count as f64);
-        }
-        let open: usize = self.addresses.iter().map(|address| address.connections).sum();
-        let idle: usize = self.addresses.iter().map(|address| address.idle).sum();
-        recorder.gauge(names::UPSTREAM_CONNECTIONS, &[&self.name, "idle"]).set(idle as f64);
-        recorder.gauge(names::UPSTREAM_CONNECTIONS, &[&self.name, "busy"]).set(open.saturating_sub(idle) as f64);
-        if let Some(waiting) = self.waiting {
-            recorder.gauge(names::UPSTREAM_WAITING, &[&self.name]).set(waiting as f64);
-        }
-        if let Some(circuit) = self.circuit {
-            recorder.gauge(names::UPSTREAM_CIRCUIT_STATE, &[&self.name]).set(f64::from(circuit.state as u8));
-        }
-        if let Some(age) = self.answer_age() {
-            recorder.gauge(names::DNS_ANSWER_AGE, &[&self.name]).set(age);
-        }
-    }
-
-    /// The age of the oldest answer in use.
-    fn answer_age(&self) -> Option<f64> {
-        let own = self.dns.as_ref().and_then(|dns| dns.age_seconds);
-        let service = self.srv.iter().flat_map(|srv| {
-            let targets = srv.targets.iter().map(|target| target.age_seconds);
-            targets.chain([srv.age_seconds])
-        });
-        service.flatten().chain(own).max_by(f64::total_cmp)
-    }
-
-    /// Writes the samples of each address that has not left. One that has has no series any more; it may have come back
-    /// meanwhile, and there is one series for an address.
-    pub fn render(&self, page: &mut String) {
-        for address in self.addresses.iter().filter(|address| !address.has_left).take(SERIES) {
-            let values = [self.name.as_str(), &address.address.to_string()];
-            sample(page, names::ENDPOINT_REQUESTS, &values, address.requests);
+/// The age of the oldest answer in use.
+fn answer_age(following: &Following) -> Option<f64> {
+    match following {
+        Following::Host(resolving) => resolving.status().age_seconds,
+        Following::Service(services) => {
+            let status = services.status();
+            let targets = status.targets.iter().map(|target| target.age_seconds);
+            targets.chain([status.age_seconds]).flatten().max_by(f64::total_cmp)
         }
     }
 }

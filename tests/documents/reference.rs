@@ -20,12 +20,17 @@ const FORMATS: &[(&str, &str)] = &[
     ("header-value", "text"),
     ("host-header", "`client`, `upstream` or a name"),
     ("label", "name"),
+    ("limit-key", "`ip`, `subject`, `claim:NAME`, `header:NAME`, `route` or `global`"),
     ("method", "method"),
     ("moment", "`2026-01-31T12:00:00Z`"),
     ("name-server", "`ip` or `ip:port`"),
     ("network", "`ip/bits`"),
+    ("origin", "`https://host`, `https://*.domain`, `*` or `null`"),
     ("path-and-query", "path"),
     ("path-prefix", "path"),
+    ("plan-claim", "`claim:NAME`"),
+    ("rate", "rate"),
+    ("redis-url", "URL"),
     ("retry-condition", "`connect`, `reset`, `timeout` or a status"),
     ("rewrite", "path"),
     ("secret", "secret"),
@@ -45,6 +50,7 @@ const INTRODUCTION: &str = "\
 Every key there is. [`config/gateway.toml`](../config/gateway.toml) shows them all in place, with comments.
 
 - **Durations** read `250ms`, `5s`, `10min`, `1h`; **sizes** `64KiB`, `10MiB`, in powers of 1024, a bare number is bytes.
+- **Rates** read `100/s`, `600/min`, `1000/h`, `10000/day`.
 - A **secret** is `\"env:NAME\"` or `\"file:PATH\"`, and is never printed.
 - What is read later wins: defaults, the file, `conf.d/*.toml` beside it in name order, the environment, `--set`. Tables
   merge; routes are added.

@@ -1,7 +1,11 @@
 //! One line of JSON for each request, whatever became of it.
 
 use crate::support::log::Log;
-use crate::support::{Backend, Client, Client2, Gate, OK, ask};
+use crate::support::process::Process;
+use crate::support::{Backend, Client, Client2, Gate, OK, ask, get};
+
+/// Any that are free.
+const PORTS: &str = "[server]\nlisten = ['127.0.0.1:0']\n[admin]\nlisten = '127.0.0.1:0'\n";
 
 #[tokio::test]
 async fn a_line_says_what_happened() {
@@ -170,4 +174,107 @@ async fn a_tunnel_has_one_line_when_it_ends() {
     drop(client);
     let line = log.only().await;
     assert_eq!((&line["status"], &line["bytes_out"], &line["end"]), (&101.into(), &5.into(), &"ok".into()), "{line}");
+}
+
+#[tokio::test]
+async fn people_can_have_lines_that_they_can_read() {
+    let backend = Backend::answering(OK).await;
+    let log = Log::new();
+    let gate = Gate::before(&backend, &format!("{}format = 'text'", log.table()));
+    let request = "GET /a;session=secret?token=secret HTTP/1.1\r\nHost: gate\r\nUser-Agent: a \"b\" end=forged\r\n\r\n";
+    assert_eq!(ask(gate.address(), request).await.status(), 200);
+    let line = log.text(1).await;
+    let (time, rest) = line.split_once(' ').unwrap();
+    assert!(time.len() == 24 && time.ends_with('Z'), "{line}");
+    assert!(rest.starts_with("127.0.0.1 GET gate /a;session=***?token=*** 200 "), "{line}");
+    for part in [
+        "route=app",
+        "bytes_out=2",
+        "upstream=app",
+        &format!("address={}", backend.address()),
+        "user_agent=\"a \\\"b\\\" end=forged\" protocol=HTTP/1.1 end=ok request_id=",
+    ] {
+        assert!(rest.contains(&format!(" {part}")), "{part} is missing in {line}");
+    }
+    assert!(!line.contains("secret"), "{line}");
+}
+
+#[tokio::test]
+async fn a_share_of_the_good_answers_has_lines_and_every_bad_one() {
+    let backend = Backend::replying(|seen| {
+        let status = if seen.head.target() == "/bad" { "503 Bad" } else { "200 OK" };
+        format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n")
+    })
+    .await;
+    let log = Log::new();
+    let sampled = |share: &str| {
+        let address = backend.address();
+        format!(
+            "[upstreams.app]\naddresses = ['{address}']\nretry = {{ attempts = 0 }}\neject = {{ max_share = 0 }}\n\
+             [[routes]]\nname = 'app'\nprefix = '/'\nupstream = 'app'\n{}sample = {share}\n",
+            log.table()
+        )
+    };
+    let gate = Gate::start(&sampled("0.0"));
+    let mut client = Client::connect(gate.address()).await;
+    for _ in 0..50 {
+        client.get("/good").await;
+    }
+    for _ in 0..3 {
+        client.get("/bad").await;
+    }
+    let lines = log.lines(3).await;
+    assert!(lines.iter().all(|line| line["status"] == 503), "{lines:?}");
+    // The share counts at once.
+    assert!(gate.reload(&sampled("1.0")).await.is_ok());
+    client.get("/good").await;
+    assert_eq!(log.lines(4).await[3]["status"], 200);
+}
+
+#[tokio::test]
+async fn a_log_that_was_moved_away_is_opened_anew_on_a_signal() {
+    let backend = Backend::answering(OK).await;
+    let log = Log::new();
+    let route = format!("[[routes]]\nprefix = '/'\nupstream = 'http://{}'\n{}", backend.address(), log.table());
+    let (gate, address, _) = Process::serve(&format!("{PORTS}{route}")).await;
+    ask(address, "GET /first HTTP/1.1\r\nHost: gate\r\n\r\n").await;
+    assert_eq!(log.only().await["path"], "/first");
+    let old = log.path().with_extension("1");
+    std::fs::rename(log.path(), &old).unwrap();
+    gate.signal("USR1");
+    crate::support::eventually("the file is there again", || log.path().exists()).await;
+    ask(address, "GET /second HTTP/1.1\r\nHost: gate\r\n\r\n").await;
+    assert_eq!(log.only().await["path"], "/second");
+    assert_eq!(std::fs::read_to_string(old).unwrap().lines().count(), 1);
+}
+
+#[tokio::test]
+async fn operators_turn_the_programs_log_up_and_down() {
+    let text = "[[routes]]\nprefix = '/'\nupstream = 'http://[::1]:9'\n[log]\naccess = 'off'\n";
+    let (gate, _, admin) = Process::serve(&format!("{PORTS}{text}")).await;
+    let level = async || get(admin, "/api/v1/log/level").await.text();
+    let put = async |body: &str| {
+        let length = body.len();
+        ask(admin, format!("PUT /api/v1/log/level HTTP/1.1\r\nHost: gate\r\nContent-Length: {length}\r\n\r\n{body}"))
+            .await
+    };
+    assert_eq!(level().await, r#"{"level":"info"}"#);
+    let wanted = r#"{"level":"off,tollgate::admin=warn,tollgate::reload=debug"}"#;
+    assert_eq!((put(wanted).await.text().as_str(), level().await.as_str()), (wanted, wanted));
+    gate.says("an operator changes what is logged").await;
+    for wrong in ["", "debug", r#"{"level":"loud"}"#, r#"{"level":"info","more":1}"#, r#"{"level":"info,info"}"#] {
+        let answer = put(wrong).await;
+        assert_eq!((answer.status(), answer.code().as_str()), (422, "bad_level"), "{wrong}");
+    }
+    assert_eq!(level().await, wanted);
+    put(r#"{"level":"off"}"#).await;
+    gate.says("\"to\":\"off\"").await;
+    let before = gate.printed();
+    gate.signal("HUP");
+    crate::support::eventually_async("the reload is over", async || {
+        get(admin, "/metrics").await.text().contains("tollgate_config_reloads_total{result=\"ok\"} 1")
+    })
+    .await;
+    assert_eq!(gate.printed(), before, "nothing is said of a reload, and the reload does not change that");
+    assert_eq!(level().await, r#"{"level":"off"}"#);
 }

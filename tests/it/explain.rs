@@ -1,6 +1,10 @@
 //! `tollgate explain` held against what a real gateway does: for many configurations and requests both name the same
 //! route, the same refusal, and the same request for the upstream.
 
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use fastrand::Rng;
 use hickory_proto::rr::RecordType;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -34,8 +38,16 @@ const LINES: &[&[&str]] = &[
         "auth = { use = 'main', optional = true }",
         "auth = { use = 'main', claims = { tenant = 'acme' } }",
         "auth = { use = 'main', mode = 'observe' }",
+        "auth = { use = ['main', 'keys', 'users'] }",
+        "auth = 'keys'",
+        "auth = { use = ['users'], mode = 'observe' }",
     ],
+    &["cors = { origins = ['https://p.test'], credentials = true }", "cors = { origins = ['*'] }"],
+    &["rate_limit = ['wide']", "rate_limit = ['wide', 'users']", "rate_limit = ['looking']"],
 ];
+/// Limits that no request of a test meets, or that only look.
+const LIMITS: &str = "[rate_limits.wide]\nkey = 'ip'\nrate = '1000000/s'\n[rate_limits.users]\nkey = 'subject'\n\
+                      rate = '1000000/s'\n[rate_limits.looking]\nkey = 'global'\nrate = '1/h'\nmode = 'observe'\n";
 
 /// One of these.
 fn pick<'a, T: ?Sized>(rng: &mut Rng, of: &[&'a T]) -> &'a T {
@@ -49,7 +61,8 @@ fn route(rng: &mut Rng, number: usize) -> String {
     let exact = rng.u8(..4) == 0;
     text += &format!("{} = \"{path}\"\n", if exact { "path" } else { "prefix" });
     for lines in LINES {
-        if rng.u8(..4) == 0 {
+        let often = lines[0].starts_with("auth") || lines[0].starts_with("cors");
+        if rng.u8(..if often { 2 } else { 4 }) == 0 {
             text += pick(rng, lines);
             text.push('\n');
         }
@@ -60,11 +73,14 @@ fn route(rng: &mut Rng, number: usize) -> String {
     text
 }
 
-fn configuration(rng: &mut Rng, backends: &[Backend]) -> String {
+fn configuration(rng: &mut Rng, backends: &[Backend], files: &Path) -> String {
     let trusted = pick(rng, &["[]", "[\"127.0.0.0/8\"]"]);
     let mut text = format!("[server]\nworkers = 1\nmax_headers = 12\ntrusted_proxies = {trusted}\n");
     text += &format!(
-        "[auth.main]\nsecret = \"{SECRET}\"\naudience = [\"shop\"]\nclaims_to_headers = {{ sub = \"x-user-id\" }}\n"
+        "[auth.main]\nsecret = \"{SECRET}\"\naudience = [\"shop\"]\nclaims_to_headers = {{ sub = \"x-user-id\" }}\n\
+         [auth.keys]\nkind = 'api_key'\nkeys_file = {keys:?}\n[auth.users]\nkind = 'basic'\nusers_file = {users:?}\n{LIMITS}",
+        keys = files.join("keys"),
+        users = files.join("users"),
     );
     for (number, backend) in backends.iter().enumerate() {
         let host = pick(rng, &["client", "upstream", "fixed.test"]);
@@ -117,7 +133,16 @@ fn request(rng: &mut Rng) -> (Method, String, Vec<(&'static str, String)>) {
             value => fields.push((name, value.to_owned())),
         }
     }
-    fields.extend(credential(rng).map(|token| ("authorization", token)));
+    if rng.u8(..6) == 0 {
+        fields.push(("origin", pick(rng, &["https://p.test", "https://q.test"]).to_owned()));
+        fields.push(("access-control-request-method", pick(rng, &["GET", "POST", "BREW"]).to_owned()));
+    }
+    match rng.u8(..8) {
+        0 => fields.push(("x-api-key", pick(rng, &["good-key", "bad-key"]).to_owned())),
+        1 => fields
+            .push(("authorization", format!("Basic {}", STANDARD.encode(pick(rng, &["dora:pw", "dora:no", "x"]))))),
+        _ => fields.extend(credential(rng).map(|token| ("authorization", token))),
+    }
     (method.parse().unwrap(), target, fields)
 }
 
@@ -159,14 +184,17 @@ async fn happens(gate: &Gate, method: &Method, target: &str, fields: &[(&str, St
     ask(gate.address(), text).await
 }
 
-fn explained(config: &Config, method: &Method, target: &str, fields: &[(&str, String)]) -> Value {
+async fn explained(config: &Config, method: &Method, target: &str, fields: &[(&str, String)]) -> Value {
     let mut map = HeaderMap::new();
     for (name, value) in fields {
         map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
     }
     let peer = [127, 0, 0, 1].into();
     let inquiry = Inquiry { method: method.clone(), target: target.to_owned(), fields: map, peer, online: false };
-    let explanation = inquiry.explain(config).unwrap();
+    let config = config.clone();
+    // A password takes its time, on a thread that may wait.
+    let explaining = tokio::task::spawn_blocking(move || inquiry.explain(&config).unwrap());
+    let explanation = explaining.await.unwrap();
     assert!(explanation.to_string().contains("\n  host    "));
     serde_json::to_value(explanation).unwrap()
 }
@@ -193,8 +221,9 @@ fn compare(told: &Value, answer: &Answer, backends: &[Backend], before: &[usize]
                 let told: Vec<&str> =
                     fields.iter().filter(|pair| pair[0] == *name).map(|pair| pair[1].as_str().unwrap()).collect();
                 // A moment may have passed.
-                let comparable =
-                    |value: &str| value.parse().map_or(value.to_owned(), |millis: u64| (millis / 10_000).to_string());
+                let comparable = |value: &str| {
+                    value.parse().map_or(value.to_owned(), |millis: u64| millis.div_ceil(10_000).to_string())
+                };
                 let all = |values: Vec<&str>| values.into_iter().map(comparable).collect::<Vec<_>>();
                 assert_eq!(all(told), all(head.all(name)), "{name}");
             }
@@ -206,7 +235,10 @@ fn compare(told: &Value, answer: &Answer, backends: &[Backend], before: &[usize]
                 assert_eq!(outcome["code"], answer.code());
             }
         }
-        "answered" => assert_eq!(outcome["status"], answer.status()),
+        "answered" => {
+            assert_eq!(outcome["status"], answer.status());
+            assert!(seen.is_empty(), "{seen:?}");
+        }
         other => panic!("{other}"),
     }
 }
@@ -214,21 +246,29 @@ fn compare(told: &Value, answer: &Answer, backends: &[Backend], before: &[usize]
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_explained_is_what_happens() {
     let mut results = std::collections::BTreeMap::<String, usize>::new();
-    for seed in 0..24 {
+    let files = tempfile::tempdir().unwrap();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, b"good-key");
+    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    std::fs::write(files.path().join("keys"), format!("partner {hex}\n")).unwrap();
+    let user = format!("dora:{}\n", bcrypt::hash_with_salt("pw", 4, [1; 16]).unwrap());
+    std::fs::write(files.path().join("users"), user).unwrap();
+    for seed in 0..26 {
         let mut rng = Rng::with_seed(seed);
         let mut backends = Vec::new();
         for _ in 0..ROUTES {
             backends.push(Backend::answering(OK).await);
         }
-        let text = configuration(&mut rng, &backends);
+        let text = configuration(&mut rng, &backends, files.path());
         let Ok(loaded) = load::from_text(&text) else { continue };
         let gate = Gate::start(&text);
         for _ in 0..60 {
             let (method, target, fields) = request(&mut rng);
             let before: Vec<usize> = backends.iter().map(|backend| backend.seen().len()).collect();
             let answer = happens(&gate, &method, &target, &fields).await;
-            let told = explained(&loaded.config, &method, &target, &fields);
-            let code = told["outcome"]["code"].as_str().unwrap_or(told["outcome"]["result"].as_str().unwrap());
+            let told = explained(&loaded.config, &method, &target, &fields).await;
+            let outcome = &told["outcome"];
+            let word = outcome["code"].as_str().or(outcome["layer"].as_str()).or(outcome["result"].as_str());
+            let code = word.unwrap();
             *results.entry(code.to_owned()).or_default() += 1;
             let agrees =
                 std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| compare(&told, &answer, &backends, &before)));
@@ -239,6 +279,7 @@ async fn what_is_explained_is_what_happens() {
     for code in [
         "forwarded",
         "answered",
+        "cors",
         "no_route",
         "method_not_allowed",
         "bad_request",
@@ -249,6 +290,7 @@ async fn what_is_explained_is_what_happens() {
         "insufficient_scope",
         "body_too_large",
         "header_too_large",
+        "credentials_invalid",
     ] {
         assert!(results.contains_key(code), "{code} never happened: {results:?}");
     }
@@ -282,7 +324,7 @@ async fn the_network_is_asked_only_where_that_is_wanted() {
     let config = load::from_text(&text).unwrap().config;
     let token = signer.good("ann");
     let authorization = [("host", "x".to_owned()), ("authorization", format!("Bearer {token}"))];
-    let told = explained(&config, &Method::GET, "/", &authorization);
+    let told = explained(&config, &Method::GET, "/", &authorization).await;
     assert_eq!(told["outcome"], serde_json::json!({"result": "open", "refused_anyway": false}));
     let check = &told["layers"].as_array().unwrap().iter().find(|layer| layer["layer"] == "auth").unwrap()["checks"][1];
     assert!(check["says"].as_str().unwrap().contains(&format!("would fetch http://{url}/keys")), "{check}");
@@ -324,7 +366,7 @@ async fn of_several_layers_that_would_refuse_the_same_one_does() {
         fields.extend((!is(2)).then(|| ("authorization", format!("Bearer {token}"))));
         let target = if is(3) { "/a%2Fb" } else { "/a" };
         let answer = happens(&gate, &Method::POST, target, &fields).await;
-        let told = explained(&config, &Method::POST, target, &fields);
+        let told = explained(&config, &Method::POST, target, &fields).await;
         compare_refusals(&told, &answer);
         codes.insert(told["outcome"]["code"].as_str().unwrap_or("none").to_owned());
     }

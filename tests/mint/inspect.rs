@@ -208,3 +208,26 @@ fn no_forgery_passes_the_gateways_verification_and_no_good_token_fails_it() {
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 }
+
+/// One valid and one invalid vector of each of Wycheproof's groups, as people would try them by hand; the gateway's own
+/// tests have them all.
+#[test]
+fn published_vectors_can_be_run() {
+    let vectors: Value = serde_json::from_str(include_str!("../wycheproof/json_web_signature.json")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let set = folder.path().join("jwks.json");
+    let mut tried = 0;
+    for group in vectors["groups"].as_array().unwrap().iter().filter(|group| group["key"]["crv"] != "P-521") {
+        fs::write(&set, serde_json::json!({"keys": [group["key"]]}).to_string()).unwrap();
+        for valid in [true, false] {
+            // A key for PS256 and a token that says PS384 do not go together here.
+            let mut tests = group["tests"].as_array().unwrap().iter();
+            let test = tests.find(|test| test["valid"] == valid && test["comment"] != "Figure20");
+            let Some(test) = test else { continue };
+            let (code, said) = inspected(&[test["jws"].as_str().unwrap(), "--jwks", text(&set), "--signature-only"]);
+            assert_eq!(code, Some(i32::from(!valid)), "{}: {test}: {said}", group["comment"]);
+            tried += 1;
+        }
+    }
+    assert!(tried > 20, "{tried}");
+}

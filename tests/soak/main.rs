@@ -8,8 +8,10 @@
 mod support;
 
 mod killing;
+mod metrics;
 mod reloading;
 mod rolling;
+mod unknown_keys;
 
 use std::time::Duration;
 

@@ -17,7 +17,7 @@ fn desk(retiring: &CancellationToken) -> Arc<Desk> {
     let text = "[[routes]]\nname = 'r'\nprefix = '/'\nupstream = 'u'\n[upstreams.u]\naddresses = ['127.0.0.1:9']";
     let config = load::from_text(text).unwrap().config;
     let recorder = Arc::new(Recorder::default());
-    let tools = Tools::new(&config, 1, &recorder, None, &Handle::current()).unwrap();
+    let tools = Tools::new(&config, 1, &recorder, &Handle::current()).unwrap();
     Arc::new(Desk {
         live: Live::new(build(&config, &tools).complete(&tools)),
         recorder,
@@ -27,6 +27,8 @@ fn desk(retiring: &CancellationToken) -> Arc<Desk> {
         awaited: Vec::new(),
         reloads: Reloads::new().0,
         guard: Arc::new(Guard::new(None, None)),
+        dial: None,
+        measured: Vec::new(),
         feed: Feed::new(retiring.clone()),
     })
 }

@@ -36,15 +36,22 @@ export class Limits {
     this.rows = plain(parent, [
       ["Limit", "", (limit) => limit.name],
       ["Counts", "", (limit) => [limit.store, limit.mode === "observe" && "only observes"].filter(Boolean).join(", ")],
-      ["Keys", "number", (limit) => whole(limit.keys ?? 0)],
-      ["Passed", "number", of("passed")],
+      ["Keys", "number", (limit) => `${whole(limit.keys ?? 0)}${limit.max_keys ? ` of ${whole(limit.max_keys)}` : ""}`],
+      ["Passed", "number", of("allowed")],
       ["Refused", "number", (limit) => [of("refused")(limit), (limit.decisions?.refused ?? 0) > 0 ? "bad" : null]],
     ]);
+    this.redis = element("p", { hidden: true });
+    parent.append(this.redis);
   }
 
-  update({ limits }, now) {
+  update({ limits, redis }, now) {
     set(this.section, "hidden", !limits?.length);
     this.rows.update(limits ?? [], now);
+    set(this.redis, "hidden", !redis);
+    if (!redis) return;
+    const others = redis.replicas > 1 ? `, shared by ${whole(redis.replicas)} gateways` : "";
+    say(this.redis, redis.up ? `Redis answers${others}.` : `Redis does not answer${redis.last_error ? `: ${redis.last_error}` : "."}`);
+    set(this.redis, "class", redis.up ? "note quiet" : "note bad");
   }
 }
 

@@ -1,7 +1,9 @@
 //! `tollgate check`
 
 use clap::Args;
+use tollgate::app;
 use tollgate::config::problem::Severity;
+use tollgate::runtime::series;
 
 use crate::source::Source;
 use crate::{Exit, io};
@@ -29,7 +31,9 @@ impl Check {
         let warnings = loaded.warnings.count(Severity::Warning);
         let (routes, upstreams) = (loaded.config.routes.len(), loaded.config.upstreams.len());
         let summary = [count(routes, "route"), count(upstreams, "upstream"), count(warnings, "warning")].join(", ");
-        match io::print(&format!("{}: {summary}\n", self.source.config.display())) {
+        let series = series::total(&loaded.config, app::worker_count(&loaded.config.server));
+        let file = self.source.config.display();
+        match io::print(&format!("{file}: {summary}; at most {series} series of metrics\n")) {
             Exit::Fine if self.strict && warnings > 0 => Exit::Problem,
             exit => exit,
         }

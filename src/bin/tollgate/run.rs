@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use listenfd::ListenFd;
+use tokio::signal::unix::SignalKind;
 use tollgate::app::takeover::{self, Taken};
 use tollgate::app::{self, Extras, Gateway, Inherited, Running, StartError};
 use tollgate::config::load::Loaded;
@@ -17,7 +19,7 @@ use crate::source::Source;
 use crate::{Exit, io, runtime, service};
 
 /// Serve. SIGTERM and SIGINT let the requests in flight finish, then end it; SIGHUP reloads the configuration, and so
-/// does a change of its files.
+/// does a change of its files; SIGUSR1 opens log files anew.
 #[derive(Args, Debug)]
 pub(crate) struct Run {
     #[command(flatten)]
@@ -27,6 +29,9 @@ pub(crate) struct Run {
     #[arg(long, value_name = "PATH", num_args = 0..=1)]
     takeover: Option<Option<PathBuf>>,
 }
+
+/// How long the end waits for the program's log to be written.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What a start needs, when all that can be wrong in what was given has been looked at.
 struct Prepared {
@@ -55,11 +60,14 @@ impl Run {
         files.names(&loaded.files);
         io::complain(&loaded.warnings.render(io::style(&self.source.input().environment)));
         let dial = start_log(&loaded.config.log);
+        let log = dial.clone();
         let extras = Extras { files: Some(Arc::new(files)), sockets, dial: Some(dial), ..Extras::default() };
-        match self.prepare(loaded, extras) {
+        let exit = match self.prepare(loaded, extras) {
             Ok(prepared) => runtime::block_on(serve(prepared)),
             Err(exit) => exit,
-        }
+        };
+        log.flush(LAST_WORDS);
+        exit
     }
 
     /// Takes over what there is to take over.
@@ -89,6 +97,7 @@ impl Run {
 async fn serve(prepared: Prepared) -> Exit {
     let Prepared { config, extras, taken, offer } = prepared;
     let (stop, mut hangup) = (runtime::stop(), runtime::hangup());
+    let mut user1 = runtime::Wish::of(SignalKind::user_defined1());
     let inherited = extras.sockets.len();
     let mut running = match Gateway::start_with(&config, extras) {
         Ok(running) => running,
@@ -116,6 +125,7 @@ async fn serve(prepared: Prepared) -> Exit {
         () = stop => {}
         () = running.taken_over() => {}
         () = reload_on(&mut hangup, &running) => {}
+        () = reopen_on(&mut user1, &running) => {}
         () = service::live(&running) => {}
     }
     tracing::info!("shutting down");
@@ -126,12 +136,20 @@ async fn serve(prepared: Prepared) -> Exit {
 }
 
 /// Reloads on each SIGHUP.
-async fn reload_on(hangup: &mut runtime::Hangup, running: &Running) {
+async fn reload_on(hangup: &mut runtime::Wish, running: &Running) {
     loop {
         hangup.next().await;
         service::reloading();
         running.reloads().from_files(Trigger::Signal).await;
         service::ready();
+    }
+}
+
+/// Opens log files anew on each SIGUSR1.
+async fn reopen_on(user1: &mut runtime::Wish, running: &Running) {
+    loop {
+        user1.next().await;
+        running.reopen_logs();
     }
 }
 

@@ -15,15 +15,20 @@ pub(crate) fn block_on(work: impl Future<Output = Exit>) -> Exit {
     }
 }
 
-/// SIGHUP, watched for from the start on, so that it never ends the process.
-pub(crate) struct Hangup(Option<Signal>);
+/// A signal that asks for something, watched for from the start on, so that it never ends the process.
+pub(crate) struct Wish(Option<Signal>);
 
-/// Watches for SIGHUP. Where that cannot be, it keeps its usual effect.
-pub(crate) fn hangup() -> Hangup {
-    Hangup(signal(SignalKind::hangup()).ok())
+/// Watches for SIGHUP.
+pub(crate) fn hangup() -> Wish {
+    Wish::of(SignalKind::hangup())
 }
 
-impl Hangup {
+impl Wish {
+    /// Watches for this signal. Where that cannot be, it keeps its usual effect.
+    pub(crate) fn of(kind: SignalKind) -> Self {
+        Self(signal(kind).ok())
+    }
+
     /// Resolves on the next one.
     pub(crate) async fn next(&mut self) {
         let heard = match &mut self.0 {

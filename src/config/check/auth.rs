@@ -1,24 +1,25 @@
 //! `[auth.*]` and what routes ask: exactly one source of keys, which can be read and goes with the algorithms, and fields
 //! that nobody else sets.
 
+mod other;
+mod route;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::HeaderName;
-use serde_json::Value;
 
+pub(super) use self::route::route;
 use super::Context;
-use crate::config::file::{
-    AuthSettings, ClaimSettings, ClaimValue, ConfigFile, FilesSettings, NamesSettings, RouteAuthSettings,
-};
+use crate::config::file::{AuthSettings, ConfigFile, FilesSettings};
 use crate::config::findings::Findings;
 use crate::config::key::KeyPath;
-use crate::config::text::{AuthKind, Fault, FilePath, Syntax, Text, WebUrl, did_you_mean};
+use crate::config::text::{AuthKind, Fault, FilePath, Syntax, Text, WebUrl};
 use crate::layers::auth::algorithm::Algorithm;
 use crate::layers::auth::claims::ClaimRules;
 use crate::layers::auth::keys::{Keys, Origin};
-use crate::layers::auth::policy::{AuthPolicy, ClaimRule, JwtPolicy, KeyPolicy, KeySource, Method, RouteAuth};
+use crate::layers::auth::policy::{AuthPolicy, JwtPolicy, KeyPolicy, KeySource, Method, TokenPlace};
 use crate::layers::auth::verify::Rules;
 
 /// Fields that mean something else already.
@@ -54,13 +55,60 @@ pub(super) fn auth(file: &ConfigFile, context: &Context, findings: &mut Findings
     let mut checked = Vec::new();
     for (name, settings) in &file.auth {
         let path = KeyPath::dotted("auth").key(name);
-        let AuthKind::Jwt = settings.kind.0;
-        if let Some(source) = source(settings, &path, context, findings) {
-            let method = Method::Jwt(Box::new(jwt(settings, source, &path, context, findings)));
-            checked.push(Arc::new(AuthPolicy { name: name.clone(), method }));
+        if findings.is_broken(&path.key("kind")) {
+            continue;
+        }
+        own_keys(settings.kind.0, &path, findings);
+        let method = match settings.kind.0 {
+            AuthKind::Jwt => source(settings, &path, context, findings)
+                .map(|source| Method::Jwt(Box::new(jwt(settings, source, &path, context, findings)))),
+            AuthKind::ApiKey => other::api_key(settings, &path, context, findings).map(Method::ApiKey),
+            AuthKind::Basic => other::basic(settings, &path, context, findings).map(Method::Basic),
+            AuthKind::Forward => other::forward(settings, &path, context, findings).map(Method::Forward),
+        };
+        checked.extend(method.map(|method| Arc::new(AuthPolicy { name: name.clone(), method })));
+    }
+    told_and_read(&checked, file, findings);
+    checked
+}
+
+/// A key that belongs to another kind does nothing here, which is not what was meant.
+fn own_keys(kind: AuthKind, path: &KeyPath, findings: &mut Findings) {
+    let all = crate::config::schema::at(path).map(|shape| shape.keys()).unwrap_or_default();
+    let foreign = |key: &&str| *key != "kind" && !kind.keys().contains(key);
+    for key in all.into_iter().filter(foreign) {
+        if findings.is_written(&path.key(key)) {
+            let kinds: Vec<String> = AuthKind::having(key).iter().map(|kind| format!("`{}`", kind.print())).collect();
+            let fault = Fault::new(format!("`{key}` is no key of the kind `{}`", kind.print()));
+            findings.key(&path.key(key), fault.hint(format!("it belongs to {}", kinds.join(", "))));
         }
     }
-    checked
+}
+
+/// What clients send in fields that tell upstreams who asks is deleted before anybody looks at it: no credential can be
+/// there.
+fn told_and_read(policies: &[Arc<AuthPolicy>], file: &ConfigFile, findings: &mut Findings) {
+    let told: Vec<HeaderName> = policies.iter().flat_map(|policy| policy.fields()).collect();
+    for (name, settings) in &file.auth {
+        let path = KeyPath::dotted("auth").key(name);
+        let read = match settings.kind.0 {
+            AuthKind::Jwt => {
+                let places = settings.token_from.iter().enumerate();
+                places.map(|(at, place)| (path.key("token_from").index(at), &place.0)).collect()
+            }
+            AuthKind::ApiKey => vec![(path.key("from"), &settings.from.0)],
+            AuthKind::Basic | AuthKind::Forward => Vec::new(),
+        };
+        for (path, place) in read {
+            if let TokenPlace::Header(field) = place
+                && told.contains(field)
+            {
+                let fault =
+                    Fault::new(format!("what clients send in `{field}` is deleted, for upstreams are told in it"));
+                findings.value(&path, fault.hint("choose another field here, or there"));
+            }
+        }
+    }
 }
 
 fn jwt(
@@ -231,6 +279,14 @@ fn algorithms(settings: &AuthSettings, source: &KeySource, path: &KeyPath, findi
     }
 }
 
+/// A field that tells upstreams of somebody must mean nothing else.
+fn free(name: &HeaderName, path: &KeyPath, findings: &mut Findings) {
+    if TAKEN.contains(&name.as_str().replace('_', "-").as_str()) {
+        let fault = Fault::new(format!("the field `{name}` has another meaning"));
+        findings.value(path, fault.hint("choose one like `x-user-id`"));
+    }
+}
+
 fn mapping(
     written: &BTreeMap<String, Text<HeaderName>>,
     path: &KeyPath,
@@ -238,11 +294,7 @@ fn mapping(
 ) -> Vec<(String, HeaderName)> {
     let mut checked: Vec<(String, HeaderName)> = Vec::new();
     for (claim, Text(name)) in written {
-        if TAKEN.contains(&name.as_str().replace('_', "-").as_str()) {
-            let fault =
-                Fault::new(format!("the field `{name}` has another meaning")).hint("choose one like `x-user-id`");
-            findings.value(&path.key(claim), fault);
-        }
+        free(name, &path.key(claim), findings);
         if let Some((first, _)) = checked.iter().find(|(_, other)| other == name) {
             let fault = Fault::new(format!("two claims in one field `{name}`"));
             findings.clash(&path.key(claim), fault, &path.key(first), "the other one");
@@ -250,67 +302,4 @@ fn mapping(
         checked.push((claim.clone(), name.clone()));
     }
     checked
-}
-
-/// Checks what a route asks.
-pub(super) fn route(
-    settings: &RouteAuthSettings,
-    path: &KeyPath,
-    file: &ConfigFile,
-    findings: &mut Findings,
-) -> RouteAuth {
-    let (names, place) = match settings {
-        RouteAuthSettings::One(name) => (vec![name.clone()], path.clone()),
-        RouteAuthSettings::Several(names) => (names.clone(), path.clone()),
-        RouteAuthSettings::Table(table) => match &table.r#use {
-            NamesSettings::One(name) => (vec![name.clone()], path.key("use")),
-            NamesSettings::Several(names) => (names.clone(), path.key("use")),
-        },
-    };
-    let one = matches!(settings, RouteAuthSettings::One(_))
-        || matches!(settings, RouteAuthSettings::Table(table) if matches!(table.r#use, NamesSettings::One(_)));
-    for (at, name) in names.iter().enumerate() {
-        let place = if one { place.clone() } else { place.index(at) };
-        if names[..at].contains(name) {
-            findings.value(&place, Fault::new(format!("`{name}` is listed twice")));
-        }
-        if !file.auth.contains_key(name) && !findings.is_broken(&KeyPath::dotted("auth").key(name)) {
-            let close = did_you_mean(name, file.auth.keys().map(String::as_str));
-            let hint = close.unwrap_or_else(|| format!("add a table `[auth.{name}]`"));
-            findings.value(&place, Fault::new(format!("no `[auth.*]` is named `{name}`")).hint(hint));
-        }
-    }
-    let mut checked = RouteAuth::new(names);
-    if let RouteAuthSettings::Table(table) = settings {
-        checked.optional = table.optional;
-        checked.mode = table.mode.0;
-        checked.scopes.clone_from(&table.scopes);
-        checked.claims = table.claims.iter().map(|(path, wanted)| claim(path, wanted)).collect();
-        scopes(&table.scopes, &path.key("scopes"), findings);
-    }
-    checked
-}
-
-fn claim(path: &str, wanted: &ClaimSettings) -> ClaimRule {
-    let value = |value: &ClaimValue| match value {
-        ClaimValue::Text(text) => Value::from(text.as_str()),
-        ClaimValue::Number(number) => Value::from(*number),
-        ClaimValue::Flag(flag) => Value::from(*flag),
-    };
-    let any_of = match wanted {
-        ClaimSettings::One(one) => vec![value(one)],
-        ClaimSettings::Several(list) => list.iter().map(value).collect(),
-    };
-    ClaimRule { path: path.to_owned(), any_of }
-}
-
-/// A scope is one word of printable ASCII without quotes and backslashes (RFC 6749 §3.3).
-fn scopes(list: &[String], path: &KeyPath, findings: &mut Findings) {
-    for (at, scope) in list.iter().enumerate() {
-        if scope.is_empty() || !scope.bytes().all(|byte| matches!(byte, b'!' | b'#'..=b'[' | b']'..=b'~')) {
-            let fault = Fault::new(format!("`{}` is not a scope", scope.escape_debug()));
-            let hint = scope.contains(' ').then(|| "write several scopes as several texts".to_owned());
-            findings.value(&path.index(at), fault.maybe_hint(hint));
-        }
-    }
 }

@@ -13,10 +13,16 @@ use crate::config::findings::Findings;
 use crate::config::key::KeyPath;
 use crate::config::text::{Fault, Target, Text, did_you_mean};
 use crate::config::{EncodedSlashes, PathMatch, RouteConfig, order};
+use crate::layers::rate_limit::policy::LimitPolicy;
 use crate::upstream::policy::UpstreamPolicy;
 
 /// Checks the routes and adds the inline upstreams; a route that cannot be used is left out.
-pub(super) fn routes(file: &ConfigFile, upstreams: &mut Upstreams, findings: &mut Findings) -> Vec<RouteConfig> {
+pub(super) fn routes(
+    file: &ConfigFile,
+    upstreams: &mut Upstreams,
+    limits: &[Arc<LimitPolicy>],
+    findings: &mut Findings,
+) -> Vec<RouteConfig> {
     let mut names = names::Names::of(&file.routes, findings);
     let mut checked: Vec<(usize, RouteConfig)> = Vec::new();
     for (at, settings) in file.routes.iter().enumerate() {
@@ -29,8 +35,12 @@ pub(super) fn routes(file: &ConfigFile, upstreams: &mut Upstreams, findings: &mu
             let name = written.unwrap_or_else(|| names.make(at, &path));
             let mut route = route(settings, name, path, upstream, file.server.max_body.0.0);
             route.headers = headers;
+            route.cors = settings.cors.as_ref().map(|cors| super::cors::cors(cors, &place.key("cors"), findings));
             route.auth =
                 settings.auth.as_ref().map(|auth| super::auth::route(auth, &place.key("auth"), file, findings));
+            if let Some(written) = &settings.rate_limit {
+                route.rate_limits = super::limit::route(written, &place.key("rate_limit"), file, limits, findings);
+            }
             checked.push((at, route));
         }
     }
@@ -67,16 +77,16 @@ fn route(settings: &RouteSettings, name: String, path: PathMatch, upstream: Stri
         allow_ips: distinct(&settings.allow_ips),
         deny_ips: distinct(&settings.deny_ips),
         auth: None,
+        cors: None,
+        rate_limits: Vec::new(),
     }
 }
 
 /// Where a path decides who may pass, no path may have two spellings: not even on routes where anybody may, or
 /// `/x%2Fadmin` would be a way around the auth of `/x/admin`, or around its lists of addresses.
 fn guard_hosts_with_auth(file: &ConfigFile, routes: &mut [(usize, RouteConfig)]) {
-    let guards =
-        |route: &RouteConfig| route.auth.is_some() || !route.allow_ips.is_empty() || !route.deny_ips.is_empty();
     let asking: Vec<RouteConfig> =
-        routes.iter().filter(|(_, route)| guards(route)).map(|(_, route)| route.clone()).collect();
+        routes.iter().filter(|(_, route)| route.is_guarded()).map(|(_, route)| route.clone()).collect();
     for (at, route) in routes {
         if file.routes[*at].encoded_slashes.is_none() && asking.iter().any(|other| order::shares_host(route, other)) {
             route.encoded_slashes = EncodedSlashes::Reject;
@@ -170,7 +180,7 @@ fn headers(settings: &RouteSettings, place: &KeyPath, findings: &mut Findings) -
 }
 
 /// The values without repetitions, in order.
-fn distinct<T: Clone + PartialEq>(list: &[Text<T>]) -> Vec<T> {
+pub(super) fn distinct<T: Clone + PartialEq>(list: &[Text<T>]) -> Vec<T> {
     let mut kept: Vec<T> = Vec::with_capacity(list.len());
     for Text(value) in list {
         if !kept.contains(value) {

@@ -1,25 +1,80 @@
 //! The way back for `[auth.*]` and a route's `auth`.
 
+use std::collections::BTreeMap;
+
+use http::HeaderName;
 use serde_json::Value;
 
+use toml_edit::{DocumentMut, Item};
+
 use crate::config::file::{
-    AuthSettings, ClaimSettings, ClaimValue, FilesSettings, NamesSettings, RouteAuthSettings, RouteAuthTable,
+    AuthSettings, ClaimSettings, ClaimValue, ConfigFile, FilesSettings, NamesSettings, RouteAuthSettings,
+    RouteAuthTable,
 };
 use crate::config::text::{AuthKind, FilePath, Moment, SecretText, Text, WebUrl};
-use crate::layers::auth::policy::{AuthPolicy, JwtPolicy, KeySource, Method, Mode, RouteAuth};
+use crate::layers::auth::policy::{
+    AuthPolicy, ForwardPolicy, JwtPolicy, KeySource, Method, Mode, RouteAuth, TokenPlace,
+};
 
 impl From<&AuthPolicy> for AuthSettings {
     fn from(policy: &AuthPolicy) -> Self {
         match &policy.method {
             Method::Jwt(jwt) => jwt.as_ref().into(),
+            Method::ApiKey(keys) => Self {
+                kind: Text(AuthKind::ApiKey),
+                from: Text(keys.from.clone()),
+                keys_file: Some(Text(FilePath(keys.keys_file.clone()))),
+                forward_token: keys.forward_token,
+                claims_to_headers: mapping(&keys.claims_to_headers),
+                ..Self::default()
+            },
+            Method::Basic(basic) => Self {
+                kind: Text(AuthKind::Basic),
+                users_file: Some(Text(FilePath(basic.users_file.clone()))),
+                forward_token: basic.forward_token,
+                claims_to_headers: mapping(&basic.claims_to_headers),
+                ..Self::default()
+            },
+            Method::Forward(forward) => Self {
+                kind: Text(AuthKind::Forward),
+                url: Some(Text(WebUrl(forward.url.clone()))),
+                timeout: Text(forward.timeout),
+                copy_headers: Text::list(&forward.copy_headers),
+                subject_header: forward.subject_header.clone().map(Text),
+                max_in_flight: forward.max_in_flight,
+                ca: forward.ca.clone().map(FilePath).map(Text),
+                ..Self::default()
+            },
         }
     }
+}
+
+/// The text of a configuration without the keys that are not of their table's kind.
+pub(super) fn only_own_keys(text: &str, file: &ConfigFile) -> String {
+    let Ok(mut document) = text.parse::<DocumentMut>() else {
+        return text.to_owned();
+    };
+    for (name, settings) in &file.auth {
+        let table = document.get_mut("auth").and_then(|auth| auth.get_mut(name)).and_then(Item::as_table_like_mut);
+        let Some(table) = table else { continue };
+        let own = |key: &str| key == "kind" || settings.kind.0.keys().contains(&key);
+        let others: Vec<String> = table.iter().map(|(key, _)| key.to_owned()).filter(|key| !own(key)).collect();
+        for key in others {
+            table.remove(&key);
+        }
+    }
+    document.to_string()
+}
+
+fn mapping(policy: &[(String, HeaderName)]) -> BTreeMap<String, Text<HeaderName>> {
+    policy.iter().map(|(path, name)| (path.clone(), Text(name.clone()))).collect()
 }
 
 impl From<&JwtPolicy> for AuthSettings {
     fn from(policy: &JwtPolicy) -> Self {
         let (keys, rules) = (&policy.keys, &policy.rules.claims);
         let file = |path: &std::path::PathBuf| Text(FilePath(path.clone()));
+        let forward = ForwardPolicy::new(String::new());
         let mut settings = Self {
             kind: Text(AuthKind::Jwt),
             issuer: rules.issuer.clone(),
@@ -35,7 +90,7 @@ impl From<&JwtPolicy> for AuthSettings {
             max_lifetime: Text(rules.max_lifetime),
             token_from: Text::list(&policy.token_from),
             forward_token: policy.forward_token,
-            claims_to_headers: Default::default(),
+            claims_to_headers: mapping(&policy.claims_to_headers),
             jwks_refresh: Text(keys.refresh),
             jwks_cooldown: Text(keys.cooldown),
             jwks_max_stale: Text(keys.max_stale),
@@ -44,9 +99,16 @@ impl From<&JwtPolicy> for AuthSettings {
             cache_dir: keys.cache_dir.as_ref().map(file),
             revoked_file: policy.revoked_file.as_ref().map(file),
             revoked_before: rules.revoked_before.iter().map(|(who, when)| (who.clone(), Text(Moment(*when)))).collect(),
+            from: Text(TokenPlace::Header(HeaderName::from_static("x-api-key"))),
+            keys_file: None,
+            users_file: None,
+            url: None,
+            timeout: Text(forward.timeout),
+            copy_headers: Vec::new(),
+            subject_header: None,
+            max_in_flight: forward.max_in_flight,
+            ca: None,
         };
-        let mapping = policy.claims_to_headers.iter();
-        settings.claims_to_headers = mapping.map(|(path, name)| (path.clone(), Text(name.clone()))).collect();
         match &keys.source {
             KeySource::Url(url) => settings.jwks_url = Some(Text(WebUrl(url.clone()))),
             KeySource::Discovery(_) => {}

@@ -15,7 +15,8 @@ use crate::layers::auth::policy::{JwtPolicy, KeySource, Mode, TokenPlace};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthSettings {
-    /// What proves it: "jwt".
+    /// What proves it: "jwt", a signed token; "api_key"; "basic", a name and a password; or "forward", the word of a
+    /// service. The other keys belong to some of these.
     pub kind: Text<AuthKind>,
     /// Who must have issued a token: its iss, to the letter.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,10 +55,11 @@ pub struct AuthSettings {
     /// "query:NAME".
     #[schemars(length(min = 1))]
     pub token_from: Vec<Text<TokenPlace>>,
-    /// Whether the token goes on to the upstream; otherwise it is taken out of header, cookie and query.
+    /// Whether the token, key or password goes on to the upstream; otherwise it is taken out of header, cookie and
+    /// query.
     pub forward_token: bool,
-    /// Claims, by name or path, and the header fields that tell the upstream of them. What clients send in these
-    /// fields never passes, on any route.
+    /// Claims, by name or path, and the header fields that tell the upstream of them. Of an API key that is sub, its
+    /// name, and plan; of a user sub. What clients send in these fields never passes, on any route.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub claims_to_headers: BTreeMap<String, Text<HeaderName>>,
     /// How often keys are fetched, where the answer has no Cache-Control; that is heeded between a minute and a day.
@@ -83,6 +85,36 @@ pub struct AuthSettings {
     /// Subjects, and the moment before which tokens were issued to them that count no more.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub revoked_before: BTreeMap<String, Text<Moment>>,
+    /// Where API keys are: "header:NAME", "cookie:NAME" or "query:NAME".
+    pub from: Text<TokenPlace>,
+    /// A file of API keys, read again when it changes: on each line a name, the SHA-256 of the key in hexadecimal and
+    /// perhaps a plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys_file: Option<Text<FilePath>>,
+    /// A file of users, read again when it changes: on each line a name, a colon and the bcrypt or argon2 hash of a
+    /// password, as htpasswd -B writes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users_file: Option<Text<FilePath>>,
+    /// The service that is asked about each request, with GET and without the body. 2xx lets it pass; any other answer
+    /// is the client's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<Text<WebUrl>>,
+    /// How long the service may take; then 503 auth_unavailable.
+    #[schemars(extend("x-minimum" = "1ms"))]
+    pub timeout: Text<Duration>,
+    /// Fields of the service's answer that tell the upstream who asks. What clients send in these fields never passes,
+    /// on any route.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub copy_headers: Vec<Text<HeaderName>>,
+    /// The field of the service's answer that says who asks, for limits and logs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject_header: Option<Text<HeaderName>>,
+    /// Questions to the service at a time; one more is answered 503 overloaded.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_in_flight: usize,
+    /// A PEM file of the authorities that vouch for the service's certificate, instead of the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<Text<FilePath>>,
 }
 
 /// One file or several.

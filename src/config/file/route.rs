@@ -9,6 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::auth::RouteAuthSettings;
+use super::cors::CorsSettings;
+use super::limit::RouteLimitsSettings;
 use crate::base::units::Size;
 use crate::config::text::{ExactPath, Label, Prefix, Rewrite, Target, Text};
 use crate::config::{EncodedSlashes, HostMatch, RouteConfig};
@@ -71,6 +73,14 @@ pub struct RouteSettings {
     /// and mode. Default: everybody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<RouteAuthSettings>,
+    /// What pages of other origins may do: the gateway answers the preflights of browsers, and says on all answers who may
+    /// read them, in place of the upstream. Default: what the upstream says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<CorsSettings>,
+    /// How much may pass: the name of a [rate_limits.*], a table of use (the name) and cost, or a list of them.
+    /// Default: everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RouteLimitsSettings>,
 }
 
 impl Default for RouteSettings {
@@ -93,6 +103,8 @@ impl Default for RouteSettings {
             allow_ips: Vec::new(),
             deny_ips: Vec::new(),
             auth: None,
+            cors: None,
+            rate_limit: None,
         }
     }
 }

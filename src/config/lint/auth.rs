@@ -17,6 +17,7 @@ pub(super) fn lint(config: &Config, file: &ConfigFile, findings: &mut Findings) 
     literal_secrets(file, findings);
     paths_with_two_spellings(config, findings);
     ways_around(config, findings);
+    preflights(config, findings);
 }
 
 /// `unused-auth`: no route refers to it.
@@ -34,7 +35,7 @@ fn unused(config: &Config, findings: &mut Findings) {
 /// `keys-without-tls`: they can be replaced on the way.
 fn keys(config: &Config, findings: &mut Findings) {
     for policy in &config.auth {
-        let Method::Jwt(jwt) = &policy.method;
+        let Method::Jwt(jwt) = &policy.method else { continue };
         let path = KeyPath::dotted("auth").key(&policy.name);
         if jwt.keys.source.is_remote() && jwt.rules.claims.audience.is_empty() {
             let fault = Fault::new("tokens of this issuer pass, for whomever they were issued")
@@ -84,6 +85,19 @@ fn paths_with_two_spellings(config: &Config, findings: &mut Findings) {
             let fault = Fault::new(format!("`{found}` has another spelling, which this route does not take"))
                 .hint(format!("ask for `auth` above it, or on a route for `%{:02X}` too", u32::from(found)));
             findings.warn("two-spellings", &KeyPath::dotted("routes").index(at).key(key), fault, None);
+        }
+    }
+}
+
+/// `cors-conditions`: a preflight has none of the fields that the route asks for, so it is never the one that answers.
+fn preflights(config: &Config, findings: &mut Findings) {
+    for (at, route) in config.routes.iter().enumerate().filter(|(_, route)| route.cors.is_some()) {
+        if let Some((name, _)) = route.headers.first() {
+            let fault = Fault::new(format!("no preflight has the field `{name}`, so none gets to this route"))
+                .hint("tell the route apart by path, host or query");
+            let (headers, cors) =
+                (KeyPath::dotted("routes").index(at).key("headers"), KeyPath::dotted("routes").index(at).key("cors"));
+            findings.warn("cors-conditions", &headers, fault, Some((&cors, "what preflights are answered by")));
         }
     }
 }

@@ -122,10 +122,10 @@ impl Reader<'_> {
         Some(list.into())
     }
 
-    /// A reference to a secret may be shown, the secret may not.
+    /// A reference to a secret may be shown, and so may a flag that speaks of secrets; the secret may not.
     fn hide_value(&mut self, item: &Item, span: Range<usize>) {
         let reference = |text: &str| text.starts_with("env:") || text.starts_with("file:");
-        if !item.as_str().is_some_and(reference) {
+        if !item.as_str().is_some_and(reference) && !item.is_bool() {
             self.sources.hide(self.file, span);
         }
     }

@@ -7,6 +7,7 @@ use http::{HeaderName, Uri};
 
 use super::{Fault, Syntax};
 use crate::layers::auth::policy::TokenPlace;
+use crate::layers::cors::policy::Origin;
 
 /// What proves who one is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +15,53 @@ pub enum AuthKind {
     /// A signed token.
     #[default]
     Jwt,
+    /// A key that is known by its hash.
+    ApiKey,
+    /// A name and a password.
+    Basic,
+    /// The word of a service.
+    Forward,
+}
+
+impl AuthKind {
+    /// The keys of its tables, `kind` apart.
+    pub fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Jwt => &[
+                "issuer",
+                "audience",
+                "jwks_url",
+                "discovery",
+                "jwks_file",
+                "public_key_file",
+                "secret",
+                "algorithms",
+                "leeway",
+                "required_claims",
+                "max_lifetime",
+                "token_from",
+                "forward_token",
+                "claims_to_headers",
+                "jwks_refresh",
+                "jwks_cooldown",
+                "jwks_max_stale",
+                "jwks_ca",
+                "allow_http",
+                "cache_dir",
+                "revoked_file",
+                "revoked_before",
+            ],
+            Self::ApiKey => &["from", "keys_file", "forward_token", "claims_to_headers"],
+            Self::Basic => &["users_file", "forward_token", "claims_to_headers"],
+            Self::Forward => &["url", "timeout", "copy_headers", "subject_header", "max_in_flight", "ca"],
+        }
+    }
+
+    /// Those that have this key.
+    pub fn having(key: &str) -> Vec<Self> {
+        let all = [Self::Jwt, Self::ApiKey, Self::Basic, Self::Forward];
+        all.into_iter().filter(|kind| kind.keys().contains(&key)).collect()
+    }
 }
 
 /// A file or a folder; a relative one is relative to the configuration file.
@@ -78,6 +126,21 @@ impl Syntax for Moment {
     fn print(&self) -> String {
         let moment = i64::try_from(self.0).ok().and_then(|second| jiff::Timestamp::from_second(second).ok());
         moment.unwrap_or_default().to_string()
+    }
+}
+
+impl Syntax for Origin {
+    const FORMAT: &'static str = "origin";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        Self::parse(text).map_err(|what| {
+            Fault::new(format!("`{text}` is not an origin: {what}"))
+                .hint("write it like `https://app.example.com`, `https://*.example.com` or `*`")
+        })
+    }
+
+    fn print(&self) -> String {
+        self.to_string()
     }
 }
 

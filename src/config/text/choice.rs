@@ -7,6 +7,7 @@ use crate::base::cookies;
 use crate::config::{EncodedSlashes, LogFormat, LogLevel};
 use crate::layers::auth::algorithm::Algorithm;
 use crate::layers::auth::policy::Mode;
+use crate::layers::rate_limit::policy as limit;
 use crate::upstream::policy::{Family, HashKey};
 
 /// The ways to balance that need nothing but their name.
@@ -74,10 +75,35 @@ choices! {
     }
     AuthKind as "auth-kind" {
         "jwt" => Self::Jwt,
+        "api_key" => Self::ApiKey,
+        "basic" => Self::Basic,
+        "forward" => Self::Forward,
     }
     Mode as "mode" {
         "enforce" => Self::Enforce,
         "observe" => Self::Observe,
+    }
+    limit::Mode as "limit-mode" {
+        "enforce" => Self::Enforce,
+        "observe" => Self::Observe,
+    }
+    limit::Store as "limit-store" {
+        "local" => Self::Local,
+        "redis" => Self::Redis,
+    }
+    limit::OnStoreError as "on-store-error" {
+        "local" => Self::Local,
+        "allow" => Self::Allow,
+        "deny" => Self::Deny,
+    }
+    limit::Style as "limit-headers" {
+        "draft" => Self::Draft,
+        "legacy" => Self::Legacy,
+        "off" => Self::Off,
+    }
+    limit::Scope as "limit-scope" {
+        "limit" => Self::Limit,
+        "route" => Self::Route,
     }
     Algorithm as "algorithm" {
         "RS256" => Self::Rs256,

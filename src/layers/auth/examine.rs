@@ -4,12 +4,13 @@
 use serde::Serialize;
 
 use super::claims::{self, CHECKS, Claims, scopes};
+use super::credentials::Credentials;
 use super::failure::Failure;
 use super::jws::Jws;
-use super::policy::{JwtPolicy, KeySource, Mode};
+use super::policy::{JwtPolicy, KeySource, RouteAuth};
 use super::provider::{Moment, Provider};
 use super::verify::verify_signature;
-use super::{Asked, Auth, token};
+use super::{Auth, By, token};
 use crate::base::identity::find;
 use crate::base::request::Request;
 
@@ -44,43 +45,50 @@ impl Findings {
 }
 
 impl Auth {
-    /// Makes each check of the token that a request brings, as far as one can be made; none where nobody is asked.
+    /// Makes each check of the token that a request brings, as far as one can be made; none where nobody asks for tokens.
     pub fn examine(&self, request: &Request, moment: Moment) -> Vec<Finding> {
         let mut findings = Findings::default();
-        if let Some(asked) = &self.asked {
-            asked.examine(request, moment, &mut findings);
+        if let Some((rule, By::Credentials(credentials))) = self.asked.as_ref().map(|asked| asked.terms()) {
+            Examined { rule, credentials }.examine(request, moment, &mut findings);
         }
         findings.0
     }
 
-    /// Whether anybody is asked.
-    pub fn is_asking(&self) -> bool {
-        self.asked.is_some()
+    /// What a route asks; none where nobody is asked.
+    pub fn rule(&self) -> Option<&RouteAuth> {
+        self.asked.as_ref().map(|asked| asked.terms().0)
     }
 
-    /// Whether somebody is asked, and what is found has consequences.
-    pub fn is_enforced(&self) -> bool {
-        self.asked.as_ref().is_some_and(|asked| asked.rule.mode == Mode::Enforce)
+    /// Whether somebody else is asked about each request.
+    pub fn asks_a_service(&self) -> bool {
+        self.asked.as_ref().is_some_and(|asked| matches!(asked.terms().1, By::Service(_)))
     }
 }
 
-impl Asked {
+/// What is asked of a token, and those who judge it.
+struct Examined<'a> {
+    rule: &'a RouteAuth,
+    credentials: &'a Credentials,
+}
+
+impl Examined<'_> {
     fn examine(&self, request: &Request, moment: Moment, findings: &mut Findings) {
-        let names: Vec<&str> = self.providers.iter().map(|provider| &*provider.name).collect();
-        let found = match token::find(&request.head, &self.places) {
-            Ok(Some(token)) => token,
-            Ok(None) if self.rule.optional => return findings.add("token", Some(true), "none, and none is needed"),
-            Ok(None) => return findings.judge("token", Err(Failure::Missing)),
+        let (providers, places) = self.credentials.tokens();
+        let found = match token::find(&request.head, places) {
+            Ok(Some(token)) if !providers.is_empty() => token,
+            // Another credential may do, or none: the verdict says.
+            Ok(_) => return,
             Err(failure) => return findings.judge("token", Err(failure)),
         };
         let jws = match Jws::parse(found) {
             Ok(jws) => jws,
             Err(failure) => return findings.judge("token", Err(failure)),
         };
-        let Some(provider) = self.choose(&jws, moment) else {
-            return findings.add("token", Some(false), format!("its issuer is none of {}", names.join(", ")));
+        let Some(provider) = self.credentials.choose(&jws, moment) else {
+            let names: Vec<&str> = providers.iter().map(|provider| &*provider.tally.name).collect();
+            return findings.add("token", Some(false), format!("its issuer is that of none of {}", names.join(", ")));
         };
-        findings.add("token", Some(true), format!("judged by auth {}", provider.name));
+        findings.add("token", Some(true), format!("judged by auth {}", provider.tally.name));
         signature(provider, &jws, moment, findings);
         match claims::parse(&jws.payload) {
             Ok(claims) => self.examine_claims(&claims, provider, moment, findings),

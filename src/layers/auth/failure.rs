@@ -1,4 +1,4 @@
-//! Why a token is not taken: the closed set of reasons that the log names and the metrics count. What a client reads of
+//! Why a credential is not taken: the closed set of reasons that the log names and the metrics count. What a client reads of
 //! it is for `answer` to say.
 
 use thiserror::Error;
@@ -6,11 +6,11 @@ use thiserror::Error;
 /// Why a request does not pass.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Failure {
-    /// There is no token.
-    #[error("no token")]
+    /// There is nothing to look at.
+    #[error("no credential")]
     Missing,
     /// Several, of which nobody can say which one counts.
-    #[error("more than one token: {0}")]
+    #[error("more than one credential: {0}")]
     Ambiguous(&'static str),
     /// Not a signed token in its compact form (RFC 7515 §7.1).
     #[error("malformed: {0}")]
@@ -67,15 +67,32 @@ pub enum Failure {
     #[error("the claim `{0}` is not what the route asks for")]
     Claim(String),
     /// There are no keys to verify it with.
-    #[error("no keys: {0}")]
-    KeysUnavailable(&'static str),
+    #[error("no keys: {why}")]
+    KeysUnavailable {
+        /// Why not.
+        why: &'static str,
+        /// When there may be some, in seconds.
+        retry_after: u64,
+    },
+    /// A key or password that is not taken.
+    #[error("{0}")]
+    Credentials(&'static str),
+    /// Too many are being looked at already.
+    #[error("{0}")]
+    Overloaded(&'static str),
+    /// The service that was asked says no.
+    #[error("the service answered {0}")]
+    Denied(u16),
+    /// The service that was asked says nothing.
+    #[error("{0}")]
+    Unavailable(String),
 }
 
 /// The word in metrics for a request that passes.
 pub const OK: usize = 0;
 
 /// The words in metrics; [`Failure::result`] is an index.
-pub const RESULTS: [&str; 19] = [
+pub const RESULTS: [&str; 23] = [
     "ok",
     "missing",
     "ambiguous",
@@ -95,6 +112,10 @@ pub const RESULTS: [&str; 19] = [
     "insufficient_scope",
     "insufficient_claims",
     "keys_unavailable",
+    "credentials",
+    "overloaded",
+    "denied",
+    "unavailable",
 ];
 
 impl Failure {
@@ -118,7 +139,11 @@ impl Failure {
             Self::Revoked(_) => 15,
             Self::Scope(_) => 16,
             Self::Claim(_) => 17,
-            Self::KeysUnavailable(_) => 18,
+            Self::KeysUnavailable { .. } => 18,
+            Self::Credentials(_) => 19,
+            Self::Overloaded(_) => 20,
+            Self::Denied(_) => 21,
+            Self::Unavailable(_) => 22,
         }
     }
 

@@ -74,6 +74,10 @@ pub enum FetchError {
 }
 
 impl FetchError {
+    /// Every word for it in metrics.
+    pub const WORDS: [&str; 8] =
+        ["redirect", "connect", "tls", "timeout", "protocol", "status", "too_large", "content"];
+
     /// Its word in metrics.
     pub const fn word(&self) -> &'static str {
         match self {
@@ -144,18 +148,34 @@ impl Fetcher {
     }
 
     async fn encrypt(&self, stream: TcpStream, url: &Uri) -> Result<TlsStream<TcpStream>, FetchError> {
-        let ca = self.ca.clone();
-        let config = tokio::task::spawn_blocking(move || client_config(ca)).await;
-        let config = config.map_err(|error| FetchError::Tls(error.to_string()))?.map_err(FetchError::Tls)?;
-        let host = host(url).to_owned();
-        let name = ServerName::try_from(host).map_err(|error| FetchError::Tls(error.to_string()))?;
-        let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
-        connecting.await.map_err(|error| FetchError::Tls(error.to_string()))
+        let config = trusting(self.ca.clone()).await.map_err(FetchError::Tls)?;
+        encrypt(Arc::new(config), stream, url).await.map_err(FetchError::Tls)
     }
 }
 
+/// How to speak TLS with somebody for whom these authorities vouch, or the system's.
+///
+/// # Errors
+/// When they cannot be read.
+pub(super) async fn trusting(ca: Option<PathBuf>) -> Result<ClientConfig, String> {
+    tokio::task::spawn_blocking(move || client_config(ca)).await.map_err(|error| error.to_string())?
+}
+
+/// Speaks TLS with the host of a URL.
+///
+/// # Errors
+/// When nobody vouches for it, or it does not speak it.
+pub(super) async fn encrypt(
+    config: Arc<ClientConfig>,
+    stream: TcpStream,
+    url: &Uri,
+) -> Result<TlsStream<TcpStream>, String> {
+    let name = ServerName::try_from(host(url).to_owned()).map_err(|error| error.to_string())?;
+    TlsConnector::from(config).connect(name, stream).await.map_err(|error| error.to_string())
+}
+
 /// The host of a URL, without brackets.
-fn host(url: &Uri) -> &str {
+pub(super) fn host(url: &Uri) -> &str {
     let host = url.host().unwrap_or_default();
     host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
 }

@@ -23,6 +23,7 @@ use crate::base::clock;
 use crate::base::tasks::{self, Task};
 use crate::layers::gate::Waiting;
 use crate::telemetry::names;
+use crate::telemetry::page::Samples;
 use crate::telemetry::recorder::Recorder;
 
 /// How long a request waits for keys at most.
@@ -194,10 +195,10 @@ impl KeySet {
 }
 
 impl KeySetStatus {
-    /// Sets the gauges that a scrape reads.
-    pub fn measure(&self, recorder: &Recorder) {
+    /// Adds what a scrape finds of it.
+    pub fn measure(&self, samples: &mut Samples) {
         if let Some(age) = self.age_seconds {
-            recorder.gauge(names::JWKS_AGE, &[&self.name]).set(age);
+            samples.add(names::JWKS_AGE, &[&self.name], age);
         }
     }
 }

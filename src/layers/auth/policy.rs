@@ -24,6 +24,53 @@ pub struct AuthPolicy {
 pub enum Method {
     /// A signed token (RFC 7519).
     Jwt(Box<JwtPolicy>),
+    /// A key that is known by its hash.
+    ApiKey(ApiKeyPolicy),
+    /// A name and a password (RFC 7617).
+    Basic(BasicPolicy),
+    /// The word of a service, asked for each request.
+    Forward(ForwardPolicy),
+}
+
+/// Which keys are taken, and what becomes of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKeyPolicy {
+    /// Where they are.
+    pub from: TokenPlace,
+    /// The file of their hashes, watched.
+    pub keys_file: PathBuf,
+    /// Whether they go on to the upstream.
+    pub forward_token: bool,
+    /// What is known of a key (`sub`, `plan`), and the fields that tell the upstream of it.
+    pub claims_to_headers: Vec<(String, HeaderName)>,
+}
+
+/// Whose passwords are taken, and what becomes of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BasicPolicy {
+    /// The file of users and hashes, watched.
+    pub users_file: PathBuf,
+    /// Whether the password goes on to the upstream.
+    pub forward_token: bool,
+    /// What is known of a user (`sub`), and the fields that tell the upstream of it.
+    pub claims_to_headers: Vec<(String, HeaderName)>,
+}
+
+/// Which service is asked, and what becomes of its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardPolicy {
+    /// Where it is: http or https.
+    pub url: String,
+    /// How long it may take, connection and answer together.
+    pub timeout: Duration,
+    /// Fields of its answer that the upstream is told.
+    pub copy_headers: Vec<HeaderName>,
+    /// The field of its answer that says who asks.
+    pub subject_header: Option<HeaderName>,
+    /// Most questions at a time.
+    pub max_in_flight: usize,
+    /// A PEM file of the authorities that vouch for it, instead of the system's.
+    pub ca: Option<PathBuf>,
 }
 
 /// Which tokens are taken, and what becomes of them.
@@ -142,6 +189,33 @@ impl KeyPolicy {
             allow_http: false,
             ca: None,
             cache_dir: None,
+        }
+    }
+}
+
+impl AuthPolicy {
+    /// The fields that it tells upstreams in.
+    pub fn fields(&self) -> Vec<HeaderName> {
+        let names = |mapping: &[(String, HeaderName)]| mapping.iter().map(|(_, name)| name.clone()).collect();
+        match &self.method {
+            Method::Jwt(jwt) => names(&jwt.claims_to_headers),
+            Method::ApiKey(keys) => names(&keys.claims_to_headers),
+            Method::Basic(basic) => names(&basic.claims_to_headers),
+            Method::Forward(forward) => forward.copy_headers.clone(),
+        }
+    }
+}
+
+impl ForwardPolicy {
+    /// This service, everything else as usual.
+    pub fn new(url: String) -> Self {
+        Self {
+            url,
+            timeout: Duration::from_secs(1),
+            copy_headers: Vec::new(),
+            subject_header: None,
+            max_in_flight: 256,
+            ca: None,
         }
     }
 }

@@ -4,21 +4,20 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use metrics::Counter;
 use tokio::runtime::Handle;
 
 use super::claims;
-use super::failure::{Failure, OK, RESULTS};
+use super::failure::Failure;
 use super::headers;
 use super::jws::Jws;
 use super::keyset::{KeySet, KeySets};
 use super::policy::{JwtPolicy, TokenPlace};
 use super::revoked::Revoked;
+use super::tally::{Kind, Tally};
 use super::verified::{Verified, VerifiedTokens};
 use super::verify;
 use crate::base::identity::Identity;
 use crate::layers::gate::Waiting;
-use crate::telemetry::names;
 use crate::telemetry::recorder::Recorder;
 
 /// What providers need to run.
@@ -36,13 +35,12 @@ pub struct Tools {
 
 /// Verifies tokens by one policy.
 pub struct Provider {
-    /// The policy's name.
-    pub name: Arc<str>,
+    /// The policy's name and numbers.
+    pub tally: Tally,
     policy: JwtPolicy,
     keys: Arc<KeySet>,
     revoked: Option<Revoked>,
     verified: VerifiedTokens,
-    results: [Counter; RESULTS.len()],
 }
 
 /// The moment of a request, on both clocks.
@@ -73,13 +71,11 @@ impl From<Failure> for Untaken {
 impl Provider {
     /// Starts a policy.
     pub fn start(name: &str, policy: &JwtPolicy, tools: &Tools) -> Arc<Self> {
-        let counter = |result: &str| tools.recorder.counter(names::AUTH, &[name, result]);
         Arc::new(Self {
-            name: name.into(),
+            tally: Tally::new(name, Kind::Token, policy.forward_token, &tools.recorder),
             keys: tools.key_sets.get(name, &policy.keys, &tools.control, &tools.recorder),
             revoked: policy.revoked_file.clone().map(|path| Revoked::start(path, &tools.control)),
             verified: VerifiedTokens::new(tools.workers),
-            results: RESULTS.map(counter),
             policy: policy.clone(),
         })
     }
@@ -104,11 +100,6 @@ impl Provider {
         &self.policy.token_from
     }
 
-    /// Whether its tokens go on to the upstream.
-    pub fn forwards_token(&self) -> bool {
-        self.policy.forward_token
-    }
-
     /// Who its tokens are from, where it says so.
     pub fn issuer(&self) -> Option<&str> {
         self.policy.rules.claims.issuer.as_deref()
@@ -120,16 +111,6 @@ impl Provider {
         current.is_some_and(|current| {
             current.as_ref().is_some_and(|current| current.keys.list().iter().any(|key| key.id.as_deref() == Some(id)))
         })
-    }
-
-    /// Seconds until there may be keys, where there are none.
-    pub fn retry_after(&self, now: Instant) -> u64 {
-        self.keys.retry_after(now)
-    }
-
-    /// Counts what came of a request.
-    pub fn count(&self, failure: Option<&Failure>) {
-        self.results[failure.map_or(OK, Failure::result)].increment(1);
     }
 
     /// The token, if it was verified before by the keys that count now.
@@ -158,7 +139,8 @@ impl Provider {
         let current = self.keys.current(moment.now);
         let Some(current) = current.as_ref().and_then(|current| current.as_ref()) else {
             let waiting = may_wait.then(|| self.keys.first_round(moment.now, moment.deadline)).flatten();
-            let none = Failure::KeysUnavailable(self.keys.why_none());
+            let none =
+                Failure::KeysUnavailable { why: self.keys.why_none(), retry_after: self.keys.retry_after(moment.now) };
             return Err(waiting.map_or(Untaken::Refused(none), Untaken::Undecided));
         };
         let claims = match verify::verify_parsed(jws, &current.keys, &self.policy.rules, moment.unix) {
@@ -171,7 +153,7 @@ impl Provider {
             scopes: claims::scopes(&claims),
             fields: headers::fields(&self.policy.claims_to_headers, &claims),
             over: claims::over(&claims, &self.policy.rules.claims),
-            identity: Arc::new(Identity { auth: self.name.clone(), subject, claims }),
+            identity: Arc::new(Identity { auth: self.tally.name.clone(), subject, plan: None, claims }),
         });
         self.not_revoked(&verified)?;
         self.verified.put(worker, token, current.generation, verified.clone());
@@ -201,6 +183,6 @@ impl Provider {
 
 impl std::fmt::Debug for Provider {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Provider({})", self.name)
+        write!(f, "Provider({})", self.tally.name)
     }
 }

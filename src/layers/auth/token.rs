@@ -65,10 +65,29 @@ fn bearer(fields: &Fields) -> Result<Option<&[u8]>, Failure> {
 }
 
 fn after_bearer(line: &[u8]) -> Option<&[u8]> {
-    const SCHEME: &[u8] = b"bearer";
-    let (scheme, rest) = line.split_at_checked(SCHEME.len())?;
+    after_scheme(line, b"bearer")
+}
+
+fn after_scheme<'a>(line: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
+    let (own, rest) = line.split_at_checked(scheme.len())?;
     let separated = rest.is_empty() || rest.starts_with(b" ");
-    (separated && scheme.eq_ignore_ascii_case(SCHEME)).then(|| rest.trim_ascii())
+    (separated && own.eq_ignore_ascii_case(scheme)).then(|| rest.trim_ascii())
+}
+
+/// What stands behind `Basic` (RFC 7617 §2). Another scheme is nothing.
+///
+/// # Errors
+/// When there are several lines.
+pub fn basic(head: &Parts) -> Result<Option<&[u8]>, Failure> {
+    let line = only(&head.headers, &AUTHORIZATION, "Authorization is there more than once")?;
+    Ok(line.and_then(|line| after_scheme(line.as_bytes(), b"basic")))
+}
+
+/// Takes name and password out of the request.
+pub fn strip_basic(head: &mut Parts) {
+    if head.headers.get_all(AUTHORIZATION).iter().any(|line| after_scheme(line.as_bytes(), b"basic").is_some()) {
+        head.headers.remove(AUTHORIZATION);
+    }
 }
 
 fn field<'a>(fields: &'a Fields, name: &HeaderName) -> Result<Option<&'a [u8]>, Failure> {

@@ -15,7 +15,7 @@ const HEAVIEST: usize = 4 << 20;
 /// What is kept of a token, as a multiple of its own length.
 const OVERHEAD: usize = 4;
 
-/// What is known of a valid token.
+/// What is known of a valid token, or of another credential.
 #[derive(Debug)]
 pub struct Verified {
     /// Who asks.
@@ -28,6 +28,13 @@ pub struct Verified {
     pub fields: Box<[(HeaderName, HeaderValue)]>,
     /// From this moment on it counts no more, in seconds since the epoch.
     pub over: u64,
+}
+
+impl Verified {
+    /// Who was vouched for by something else than a token, and what the upstream is told of it.
+    pub fn lasting(identity: Identity, fields: Box<[(HeaderName, HeaderValue)]>) -> Self {
+        Self { identity: Arc::new(identity), token_id: None, scopes: Vec::new(), fields, over: u64::MAX }
+    }
 }
 
 /// The valid tokens of one policy, per worker.

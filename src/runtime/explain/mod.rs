@@ -19,10 +19,20 @@ use crate::base::reject::{Reason, Reject};
 use crate::base::request::Request;
 use crate::layers::auth::examine::Finding;
 use crate::layers::gate::Waiting;
+use crate::layers::rate_limit::explain::Explained;
 use crate::upstream::status::AddressState;
 
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Something from the network.
+    Network,
+    /// Something that this machine works out.
+    Machine,
+}
+
 /// Waits for something where that is wanted; false where it is not.
-pub type Wait<'a> = &'a mut dyn FnMut(Waiting) -> bool;
+pub type Wait<'a> = &'a mut dyn FnMut(Patience, Waiting) -> bool;
 
 /// A request whose head was looked at, as a connection would have done.
 #[derive(Debug)]
@@ -101,6 +111,9 @@ pub struct Step {
     /// Its checks, one by one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<Finding>,
+    /// What each limit says.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<Explained>,
 }
 
 /// A verdict.
@@ -111,6 +124,8 @@ pub enum Verdict {
     Pass,
     /// It does not.
     Refuse,
+    /// The layer answers it.
+    Answer,
     /// It would not, if the layer did more than observe.
     Observe,
     /// Nobody can tell from here.
@@ -174,6 +189,9 @@ pub enum Outcome {
     Answered {
         /// Its status.
         status: u16,
+        /// The layer that answers.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        layer: Option<&'static str>,
     },
     /// A refusal.
     Refused {
@@ -213,7 +231,7 @@ pub fn explain(snapshot: &Snapshot, question: Question, wait: Wait<'_>) -> Expla
     let nothing = |outcome| (Vec::new(), 0, Vec::new(), Vec::new(), None, outcome);
     let (routes, other_routes, layers, unused_layers, upstream, outcome) = match refused {
         Some(reject) => nothing(Outcome::refused(&reject, None)),
-        None if head.uri.path() == "*" => nothing(Outcome::Answered { status: 204 }),
+        None if head.uri.path() == "*" => nothing(Outcome::Answered { status: 204, layer: None }),
         None => {
             let found = routing::find(snapshot, &request.host, &head);
             match found.chosen {

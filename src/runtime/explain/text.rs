@@ -4,6 +4,7 @@ use std::fmt::{Display, Formatter, Result};
 
 use super::{Candidate, Explanation, Onward, Outcome, Step, Verdict};
 use crate::layers::auth::examine::Finding;
+use crate::layers::rate_limit::explain::Explained;
 
 impl Display for Explanation {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -49,7 +50,17 @@ fn step(f: &mut Formatter<'_>, step: &Step) -> Result {
     let says = step.says.join("; ");
     let line = format!("  {:11} {:8} {says}", step.layer, word(step.verdict));
     writeln!(f, "{}", line.trim_end())?;
-    step.checks.iter().try_for_each(|check| finding(f, check))
+    step.checks.iter().try_for_each(|check| finding(f, check))?;
+    step.limits.iter().try_for_each(|one| limit(f, one))
+}
+
+fn limit(f: &mut Formatter<'_>, limit: &Explained) -> Result {
+    let mark = if limit.passes { "ok" } else { "FAILS" };
+    let plan = limit.plan.as_ref().map(|plan| format!(", plan {plan}")).unwrap_or_default();
+    let store = if limit.store == "redis" { ", as far as this machine knows of Redis" } else { "" };
+    let mode = if limit.mode == "observe" { ", only observed" } else { "" };
+    let (name, key, remaining) = (&limit.limit, &limit.key, limit.remaining);
+    writeln!(f, "    {name:16} {mark:5} counted by {key}{plan}: {remaining} left{store}{mode}")
 }
 
 fn finding(f: &mut Formatter<'_>, finding: &Finding) -> Result {
@@ -66,6 +77,7 @@ fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Pass => "passes",
         Verdict::Refuse => "REFUSES",
+        Verdict::Answer => "ANSWERS",
         Verdict::Observe => "observes",
         Verdict::Open => "?",
     }
@@ -95,7 +107,8 @@ fn outcome(f: &mut Formatter<'_>, outcome: &Outcome) -> Result {
             writeln!(f, "It is forwarded if what is marked `?` passes; --online finds out.")
         }
         Outcome::Open { refused_anyway: true } => writeln!(f, "It is refused, whatever is behind the `?`."),
-        Outcome::Answered { status } => writeln!(f, "The gateway itself answers {status}."),
+        Outcome::Answered { status, layer: None } => writeln!(f, "The gateway itself answers {status}."),
+        Outcome::Answered { status, layer: Some(layer) } => writeln!(f, "It is answered by {layer}: {status}."),
         Outcome::Refused { status, code, detail, cause, layer } => {
             let by = layer.map(|layer| format!(" by {layer}")).unwrap_or_default();
             writeln!(f, "It is refused{by}: {status} {code}, {detail}")?;

@@ -13,12 +13,12 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use thiserror::Error;
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
 use crate::base::added::Added;
 use crate::base::exchange::Exchange;
 use crate::base::seat::Seat;
+use crate::base::stream::Stream;
 
 pub use body::{Decoded, Decoder};
 pub use head::{Framing, Head};
@@ -59,7 +59,7 @@ pub enum BodyFailed {
 /// A connection, with what was read and is to be written. Closes when it is dropped.
 #[derive(Debug)]
 pub struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     /// Its place at the address, given back behind the stream.
     seat: Seat,
     line: Line,
@@ -79,7 +79,7 @@ pub struct Wire {
 
 impl Wire {
     /// Speaks over a socket, which is cut off through its line.
-    pub fn new(stream: TcpStream, seat: Seat, line: Line) -> Self {
+    pub fn new(stream: Stream, seat: Seat, line: Line) -> Self {
         Self {
             stream,
             seat,
@@ -101,12 +101,13 @@ impl Wire {
     /// This costs no system call while nothing has happened: the runtime keeps what its poll of all sockets has said of
     /// this one, and answers `WouldBlock` by itself until it has said that something came.
     pub fn is_open(&self) -> bool {
-        let nothing = self.stream.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        let nothing =
+            self.stream.socket().try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
         nothing && !self.line.is_cut()
     }
 
     /// The socket of an idle connection and its place, for another codec.
-    pub fn into_parts(self) -> (TcpStream, Seat) {
+    pub fn into_parts(self) -> (Stream, Seat) {
         (self.stream, self.seat)
     }
 
@@ -134,7 +135,7 @@ impl Wire {
     ) -> Poll<Result<Response<()>, Failed>> {
         let written = self.poll_write(cx);
         if let Poll::Ready(Err(error)) = written
-            && self.written == 0
+            && self.written == self.stream.unsent()
         {
             return Poll::Ready(Err(Failed::Unsent(error)));
         }
@@ -172,7 +173,7 @@ impl Wire {
             }
             self.written += count;
         }
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {

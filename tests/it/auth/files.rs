@@ -1,19 +1,10 @@
 //! Keys and revoked tokens in files: they are read again when they change, and a file that is broken breaks nothing.
 
-use std::path::Path;
-
 use serde_json::json;
 
-use super::Guarded;
+use super::{Guarded, replace};
 use crate::support::eventually_async;
 use crate::support::tokens::{Signer, jwks, now};
-
-/// Writes a file as careful people do: whole, then renamed.
-fn replace(path: &Path, text: &str) {
-    let new = path.with_extension("tmp");
-    std::fs::write(&new, text).unwrap();
-    std::fs::rename(&new, path).unwrap();
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_file_is_read_again_when_it_changes() {

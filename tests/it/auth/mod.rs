@@ -1,21 +1,31 @@
 //! Who may pass: tokens over real sockets, from all the places and in all the forms that clients and forgers think of.
 
+mod api_keys;
 mod files;
 mod forgeries;
 mod identity;
 mod issuers;
+mod passwords;
 mod rotation;
 mod rules;
+mod services;
 mod several;
 mod tls;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
 use crate::support::client::Answer;
 use crate::support::tokens::{Signer, jwks};
-use crate::support::{Backend, Gate, OK, ask};
+use crate::support::{Backend, Gate, OK, ask, eventually_some};
+
+/// Writes a file as careful people do: whole, then renamed.
+fn replace(path: &Path, text: &str) {
+    let new = path.with_extension("tmp");
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(&new, path).unwrap();
+}
 
 /// A gateway whose only route asks for tokens, what stands behind it, and the files that it reads.
 struct Guarded {
@@ -56,6 +66,17 @@ impl Guarded {
     /// The same to a target.
     async fn get(&self, target: &str, fields: &str) -> Answer {
         ask(self.gate.address(), format!("GET {target} HTTP/1.1\r\nHost: gate\r\n{fields}\r\n")).await
+    }
+
+    /// The line of the log for the request with this id, as JSON.
+    async fn logged(&self, id: &str) -> serde_json::Value {
+        let file = self.file("access.log");
+        eventually_some("a line of the log", async || {
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            let line = text.lines().find(|line| line.contains(id))?;
+            serde_json::from_str(line).ok()
+        })
+        .await
     }
 
     fn file(&self, name: &str) -> PathBuf {

@@ -4,7 +4,43 @@ use serde_json::json;
 
 use super::Guarded;
 use crate::support::tokens::{Signer, now};
-use crate::support::{Backend, Gate, OK, get};
+use crate::support::{Backend, Gate, OK, ask, get};
+
+#[tokio::test]
+async fn no_parameter_of_a_path_leads_around_who_is_asked() {
+    let signer = Signer::es256("k");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key.pem");
+    std::fs::write(&file, &signer.pem).unwrap();
+    let backend = Backend::answering(OK).await;
+    let address = backend.address();
+    let gate = Gate::start(&format!(
+        "[[routes]]\nprefix = '/'\nupstream = 'http://{address}'\n\
+         [[routes]]\nprefix = '/admin'\nupstream = 'http://{address}'\nauth = 'main'\n\
+         [[routes]]\nprefix = '/'\nhosts = ['open.test']\nupstream = 'http://{address}'\n\
+         [auth.main]\npublic_key_file = {file:?}\n"
+    ));
+    let get = async |host: &str, target: &str| {
+        ask(gate.address(), format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await
+    };
+    for target in [
+        "/admin;x",
+        "/admin;x/users",
+        "/admin;jsessionid=1/users",
+        "/%61dmin;x",
+        "/admin%3bx/users",
+        "/;a/admin",
+        "//admin;x",
+    ] {
+        assert_eq!(get("gate", target).await.refusal(), (400, "bad_request".to_owned()), "{target}");
+        assert_eq!(get("open.test", target).await.refusal(), (400, "bad_request".to_owned()), "{target}");
+    }
+    assert!(backend.seen().is_empty());
+    assert_eq!(get("gate", "/admin/users;x").await.status(), 401);
+    for target in ["/shop;x", "/shop;x/a", "/administrator;x", "/a;admin"] {
+        assert_eq!(get("gate", target).await.status(), 200, "{target}");
+    }
+}
 
 #[tokio::test]
 async fn scopes_and_claims_are_asked_of_every_request() {
@@ -76,7 +112,7 @@ async fn what_is_observed_is_counted_and_goes_on() {
         guarded.gate.counted(line).await;
     }
     let log = guarded.file("access.log");
-    let cause = "\"cause\":\"auth main: no token (observed)\"";
+    let cause = "\"cause\":\"auth main: no credential (observed)\"";
     let seen = async || std::fs::read_to_string(&log).unwrap().contains(cause);
     crate::support::eventually_async(cause, seen).await;
 }

@@ -1,4 +1,4 @@
-//! Keys over TLS: from an issuer whose certificate somebody trusted vouches for, by the name that was asked, or not at all.
+//! Keys and the word of a service over TLS: from an issuer whose certificate somebody trusted vouches for, by the name that was asked, or not at all.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -82,5 +82,27 @@ async fn keys_come_from_whom_somebody_trusted_vouches_for() {
         let page = guarded.gate.metrics().await;
         let line = format!("tollgate_jwks_refreshes_total{{auth=\"main\",result=\"{result}\"}} ");
         assert!(page.contains(&line), "{page}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_is_believed_if_somebody_trusted_vouches_for_it() {
+    let (trusted, other) = (Authority::new(), Authority::new());
+    let says = b"HTTP/1.1 200 OK\r\nX-User: alice\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec();
+    let (right, _right) = trusted.issuer("127.0.0.1", says.clone()).await;
+    let (misnamed, _misnamed) = trusted.issuer("authz.example.com", says.clone()).await;
+    let (stranger, _stranger) = other.issuer("127.0.0.1", says).await;
+    for (address, with_ca, status) in
+        [(right, true, 200), (right, false, 503), (misnamed, true, 503), (stranger, true, 503)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        trusted.write(&ca);
+        let ca = if with_ca { format!("ca = {ca:?}\n") } else { String::new() };
+        let auth =
+            format!("kind = 'forward'\nurl = 'https://{address}/'\ntimeout = '5s'\ncopy_headers = ['x-user']\n{ca}");
+        let guarded = Guarded::with(folder, &auth, "'main'").await;
+        assert_eq!(guarded.ask("").await.status(), status, "{address} {with_ca}");
+        assert_eq!(guarded.backend.seen().len(), usize::from(status == 200));
     }
 }

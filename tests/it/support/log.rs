@@ -29,13 +29,18 @@ impl Log {
         format!("[log]\naccess = {:?}\n", self.path())
     }
 
-    /// The lines, once there are this many.
-    pub(crate) async fn lines(&self, count: usize) -> Vec<Value> {
+    /// What is written, once there are this many lines.
+    pub(crate) async fn text(&self, count: usize) -> String {
         let lines = eventually_some("enough lines", async || {
             let text = std::fs::read_to_string(self.path()).unwrap();
             (text.ends_with('\n') && text.lines().count() >= count).then_some(text)
         });
-        let text = lines.await;
+        lines.await
+    }
+
+    /// The lines, once there are this many.
+    pub(crate) async fn lines(&self, count: usize) -> Vec<Value> {
+        let text = self.text(count).await;
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
         assert_eq!(lines.len(), count, "{text}");
         lines

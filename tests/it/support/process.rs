@@ -63,6 +63,11 @@ impl Process {
         (process, addresses[0], addresses[1])
     }
 
+    /// Makes its configuration one that cannot be taken.
+    pub(crate) fn spoil(&self) {
+        std::fs::write(self.folder.as_ref().unwrap().path().join("gateway.toml"), "no table").unwrap();
+    }
+
     /// What it has printed, on either stream.
     pub(crate) fn printed(&self) -> String {
         self.printed.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -93,8 +98,7 @@ impl Process {
 
     /// Sends a signal, by its name without `SIG`.
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status();
-        assert!(sent.unwrap().success());
+        signal(self.child.id(), name);
     }
 
     /// The processor time that it has used, in the ticks of Linux, of which a second has a hundred.
@@ -121,6 +125,12 @@ impl Process {
         .await;
         status.unwrap().code()
     }
+}
+
+/// Sends a signal to a process, by its name without `SIG`.
+pub(crate) fn signal(process: u32, name: &str) {
+    let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {process}")).status();
+    assert!(sent.unwrap().success());
 }
 
 impl Drop for Process {

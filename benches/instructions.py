@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""Instructions per forwarded request, and what the log and traces add to them.
+
+    apt-get install valgrind
+    cargo build --profile profiling && benches/instructions.py [--requests 2000] [VARIANT...]
+
+The gateway runs under callgrind with one worker, and is sent a few hundred requests over one connection, then, started
+anew, so many more. The difference counts what the gateway's own code does for a request, on all of its threads: it does
+not depend on what else the machine does, and sees nothing of the kernel. Loopback only; each run ends by itself.
+"""
+import argparse, http.server, pathlib, re, signal, socket, subprocess, sys, tempfile, threading, time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BINARY = ROOT / "target/profiling/tollgate"
+GATEWAY, BACKEND, COLLECTOR = 8130, 8131, 8132
+WARM = 300
+
+OFF = '[log]\naccess = "off"\n'
+LOG = '[log]\naccess = "/dev/null"\n'
+TEXT = '[log]\naccess = "/dev/null"\nformat = "text"\n'
+TENTH = '[log]\naccess = "/dev/null"\nsample = 0.1\n'
+
+
+def traces(keys):
+    return f'{OFF}[tracing]\notlp = "http://127.0.0.1:{COLLECTOR}"\n{keys}\n'
+
+
+VARIANTS = {
+    "no log, no traces": OFF,
+    "access log, JSON": LOG,
+    "access log, text": TEXT,
+    "access log, a tenth of the lines": TENTH,
+    "traces, none recorded": traces("sample = 0"),
+    "traces, 1 % recorded": traces("sample = 0.01"),
+    "traces, 1 % and errors": traces("sample = 0.01\nerrors = true"),
+    "traces, all recorded": traces("sample = 1"),
+}
+
+
+class Sink(http.server.BaseHTTPRequestHandler):
+    """A collector that takes everything."""
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def connect(port):
+    for _ in range(600):
+        try:
+            return socket.create_connection(("127.0.0.1", port), 60)
+        except OSError:
+            time.sleep(0.1)
+    sys.exit(f"nobody serves on port {port}")
+
+
+def ask(requests):
+    """Sends so many requests over one connection, one after the other."""
+    with connect(GATEWAY) as stream:
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        request = b"GET /orders/1?page=2 HTTP/1.1\r\nhost: api.example.com\r\nuser-agent: bench\r\naccept: */*\r\n\r\n"
+        for _ in range(requests):
+            stream.sendall(request)
+            answer = b""
+            while b"\r\n\r\n" not in answer:
+                answer += stream.recv(65536)
+            length = int(re.search(rb"content-length: (\d+)", answer, re.I).group(1))
+            body = len(answer.split(b"\r\n\r\n", 1)[1])
+            while body < length:
+                body += len(stream.recv(65536))
+
+
+def instructions(config, requests):
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        (folder / "gateway.toml").write_text(
+            f'[server]\nlisten = ["127.0.0.1:{GATEWAY}"]\nworkers = 1\n[admin]\nlisten = "off"\n'
+            f'[upstreams.u]\naddresses = ["127.0.0.1:{BACKEND}"]\n{config}[[routes]]\nprefix = "/"\nupstream = "u"\n')
+        out = folder / "counted"
+        command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", BINARY, "run", "--config", folder / "gateway.toml"]
+        gateway = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            ask(requests)
+            gateway.send_signal(signal.SIGTERM)
+            gateway.wait(120)
+        finally:
+            gateway.kill()
+        return sum(int(count) for count in re.findall(r"^(?:summary|totals): (\d+)", out.read_text(), re.M)[-1:])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("variants", nargs="*", help="those whose names have this in them")
+    arguments = parser.parse_args()
+    sink = http.server.ThreadingHTTPServer(("127.0.0.1", COLLECTOR), Sink)
+    threading.Thread(target=sink.serve_forever, daemon=True).start()
+    backend = subprocess.Popen([BINARY, "hello", "--listen", f"127.0.0.1:{BACKEND}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        connect(BACKEND).close()
+        first = None
+        print("| variant | instructions per request | more than the first |\n|---|---|---|")
+        for name, config in VARIANTS.items():
+            if arguments.variants and first is not None and not any(part in name for part in arguments.variants):
+                continue
+            few = instructions(config, WARM)
+            many = instructions(config, WARM + arguments.requests)
+            each = (many - few) / arguments.requests
+            first = first or each
+            print(f"| {name} | {each:,.0f} | {each - first:+,.0f} ({(each / first - 1) * 100:+.1f} %) |", flush=True)
+    finally:
+        backend.terminate()
+        sink.shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+//! How a line is written down, byte by byte: the formatting machinery would be the dearest part of it. Everything that a
+//! client chose is escaped, so that a line is one line and says what it says; what may be a secret is left out: values in
+//! the query, and parameters within the path.
+
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use http::Uri;
+
+use super::Form;
+use crate::base::redact;
+
+/// A line that is being written.
+pub(super) struct Line<'a> {
+    bytes: &'a mut Vec<u8>,
+    form: Form,
+}
+
+impl<'a> Line<'a> {
+    pub(super) fn new(bytes: &'a mut Vec<u8>, form: Form) -> Self {
+        Self { bytes, form }
+    }
+
+    pub(super) fn form(&self) -> Form {
+        self.form
+    }
+
+    /// The moment, which every line begins with: the second as text, and the milliseconds.
+    pub(super) fn time(&mut self, second: &str, millis: u32) {
+        if self.form == Form::Json {
+            self.bytes.extend_from_slice(b"{\"time\":\"");
+        }
+        self.bytes.extend_from_slice(second.as_bytes());
+        self.bytes.push(b'.');
+        self.thousandths(millis);
+        self.bytes.push(b'Z');
+        if self.form == Form::Json {
+            self.bytes.push(b'"');
+        }
+    }
+
+    pub(super) fn end(self) {
+        match self.form {
+            Form::Json => self.bytes.extend_from_slice(b"}\n"),
+            Form::Text => self.bytes.push(b'\n'),
+        }
+    }
+
+    /// A value without a name.
+    pub(super) fn bare(&mut self, value: impl FnOnce(&mut Self)) {
+        self.bytes.push(b' ');
+        value(self);
+    }
+
+    /// A value with its name.
+    pub(super) fn field(&mut self, name: &str, value: impl FnOnce(&mut Self)) {
+        match self.form {
+            Form::Json => {
+                self.bytes.extend_from_slice(b",\"");
+                self.bytes.extend_from_slice(name.as_bytes());
+                self.bytes.extend_from_slice(b"\":");
+            }
+            Form::Text => {
+                self.bytes.push(b' ');
+                self.bytes.extend_from_slice(name.as_bytes());
+                self.bytes.push(b'=');
+            }
+        }
+        value(self);
+    }
+
+    pub(super) fn text(&mut self, name: &str, value: &str) {
+        self.bytes(name, value.as_bytes());
+    }
+
+    pub(super) fn bytes(&mut self, name: &str, value: &[u8]) {
+        self.field(name, |line| line.quoted(value));
+    }
+
+    pub(super) fn number(&mut self, name: &str, value: u64) {
+        self.field(name, |line| line.decimal(value));
+    }
+
+    /// A text, in quotes where it needs them.
+    pub(super) fn quoted(&mut self, value: &[u8]) {
+        if self.form == Form::Text && !value.is_empty() && value.iter().all(|&byte| is_plain(byte) && byte != b' ') {
+            self.bytes.extend_from_slice(value);
+        } else {
+            self.bytes.push(b'"');
+            escape(self.bytes, value);
+            self.bytes.push(b'"');
+        }
+    }
+
+    /// What has nothing to escape.
+    pub(super) fn in_quotes(&mut self, value: impl FnOnce(&mut Self)) {
+        let quotes = self.form == Form::Json;
+        if quotes {
+            self.bytes.push(b'"');
+        }
+        value(self);
+        if quotes {
+            self.bytes.push(b'"');
+        }
+    }
+
+    /// Path and query, without values.
+    pub(super) fn target(&mut self, target: &Uri) {
+        let (path, query) = (target.path(), target.query());
+        let quotes = self.form == Form::Json || !path.bytes().chain(query.unwrap_or_default().bytes()).all(is_plain);
+        if quotes {
+            self.bytes.push(b'"');
+        }
+        redact::path(path, |piece| escape(self.bytes, piece.as_bytes()));
+        if let Some(query) = query {
+            self.bytes.push(b'?');
+            redact::query(query, |piece| escape(self.bytes, piece.as_bytes()));
+        }
+        if quotes {
+            self.bytes.push(b'"');
+        }
+    }
+
+    pub(super) fn ip(&mut self, address: IpAddr) {
+        match address.to_canonical() {
+            IpAddr::V4(address) => {
+                for (index, octet) in address.octets().into_iter().enumerate() {
+                    if index > 0 {
+                        self.bytes.push(b'.');
+                    }
+                    self.decimal(u64::from(octet));
+                }
+            }
+            IpAddr::V6(address) => {
+                let _ = write!(self.bytes, "{address}");
+            }
+        }
+    }
+
+    pub(super) fn address(&mut self, address: SocketAddr) {
+        match address {
+            SocketAddr::V4(_) => {
+                self.ip(address.ip());
+                self.bytes.push(b':');
+                self.decimal(u64::from(address.port()));
+            }
+            SocketAddr::V6(_) => {
+                let _ = write!(self.bytes, "{address}");
+            }
+        }
+    }
+
+    /// Milliseconds, with three digits behind the point.
+    pub(super) fn millis(&mut self, value: Duration) {
+        let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
+        self.decimal(micros / 1000);
+        self.bytes.push(b'.');
+        self.thousandths((micros % 1000) as u32);
+        if self.form == Form::Text {
+            self.bytes.extend_from_slice(b"ms");
+        }
+    }
+
+    pub(super) fn decimal(&mut self, mut value: u64) {
+        let mut digits = [0; 20];
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (value % 10) as u8;
+            value /= 10;
+            if value == 0 {
+                break;
+            }
+        }
+        self.bytes.extend_from_slice(&digits[at..]);
+    }
+
+    fn thousandths(&mut self, value: u32) {
+        for digit in [value / 100, value / 10 % 10, value % 10] {
+            self.bytes.push(b'0' + digit as u8);
+        }
+    }
+}
+
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, 0x20..=0x7e) && !matches!(byte, b'"' | b'\\')
+}
+
+/// JSON escapes for quotes and for what a terminal would act on: control characters, other ends of lines, and marks that
+/// turn the direction of writing around. `\ufffd` for what is not UTF-8.
+fn escape(line: &mut Vec<u8>, bytes: &[u8]) {
+    if bytes.iter().copied().all(is_plain) {
+        line.extend_from_slice(bytes);
+        return;
+    }
+    let acts = |char: char| {
+        let turns =
+            matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        char.is_control() || turns || matches!(char, '\u{2028}' | '\u{2029}' | '\u{feff}')
+    };
+    for char in String::from_utf8_lossy(bytes).chars() {
+        match char {
+            '"' => line.extend_from_slice(b"\\\""),
+            '\\' => line.extend_from_slice(b"\\\\"),
+            char if acts(char) => {
+                let _ = write!(line, "\\u{:04x}", u32::from(char));
+            }
+            char => {
+                let mut buffer = [0; 4];
+                line.extend_from_slice(char.encode_utf8(&mut buffer).as_bytes());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(form: Form, write: impl FnOnce(&mut Line<'_>)) -> String {
+        let mut bytes = Vec::new();
+        write(&mut Line::new(&mut bytes, form));
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn both(write: impl Fn(&mut Line<'_>)) -> [String; 2] {
+        [Form::Json, Form::Text].map(|form| text(form, &write))
+    }
+
+    #[test]
+    fn what_a_client_chose_cannot_break_the_line() {
+        let hostile = "a\"b\\c\nd\0e\u{7f}\r\u{1b}[31m\u{85}\u{9b}\u{2028}\u{202e}\u{2066}é";
+        let mut bytes = hostile.as_bytes().to_vec();
+        bytes.push(0xff);
+        for line in both(|line| line.quoted(&bytes)) {
+            let parsed: String = serde_json::from_str(&line).unwrap();
+            assert_eq!(parsed, format!("{hostile}\u{fffd}"));
+            let shown = |char: &char| char.is_control() || "\u{2028}\u{202e}\u{2066}".contains(*char);
+            assert_eq!(line.chars().find(shown), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn values_that_may_be_secrets_are_left_out() {
+        for (target, written) in [
+            ("/x?a=1&token=secret&flag&b=", "/x?a=***&token=***&***&b=***"),
+            ("/a;jsessionid=secret/b;v=1;secret;c=d=e", "/a;jsessionid=***/b;v=***;***;c=***"),
+            ("/", "/"),
+        ] {
+            assert_eq!(text(Form::Text, |line| line.target(&target.parse().unwrap())), written);
+        }
+        assert_eq!(text(Form::Json, |line| line.target(&"/x?é=1".parse().unwrap())), "\"/x?é=***\"");
+    }
+
+    #[test]
+    fn numbers_and_addresses_are_written_as_usual() {
+        let plain = |write: &dyn Fn(&mut Line<'_>)| text(Form::Json, write);
+        assert_eq!(plain(&|line| line.decimal(0)), "0");
+        assert_eq!(plain(&|line| line.decimal(u64::MAX)), u64::MAX.to_string());
+        assert_eq!(plain(&|line| line.address("127.0.0.1:80".parse().unwrap())), "127.0.0.1:80");
+        assert_eq!(plain(&|line| line.address("[::1]:80".parse().unwrap())), "[::1]:80");
+        assert_eq!(plain(&|line| line.ip("::ffff:1.2.3.4".parse().unwrap())), "1.2.3.4");
+        assert_eq!(plain(&|line| line.millis(Duration::from_micros(1_002_003))), "1002.003");
+        assert_eq!(text(Form::Text, |line| line.millis(Duration::from_micros(45))), "0.045ms");
+    }
+
+    #[test]
+    fn text_has_quotes_where_it_needs_them() {
+        for (value, written) in [("a/b=c", "a/b=c"), ("", "\"\""), ("a b", "\"a b\""), ("é", "\"é\"")] {
+            assert_eq!(text(Form::Text, |line| line.text("n", value)), format!(" n={written}"));
+        }
+        assert_eq!(text(Form::Json, |line| line.text("n", "a")), ",\"n\":\"a\"");
+    }
+}

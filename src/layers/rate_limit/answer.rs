@@ -1,0 +1,128 @@
+//! What clients are told of the limits that they met: `RateLimit-Policy` and `RateLimit` as structured fields
+//! (draft-ietf-httpapi-ratelimit-headers), the `X-RateLimit-*` fields of before, and `Retry-After`, rounded up, so that
+//! waiting that long is enough.
+
+use std::fmt::Write;
+
+use http::{HeaderName, HeaderValue};
+
+use super::limit::Bound;
+use super::policy::{Measure, Style};
+use crate::base::reject::{Reason, Reject};
+
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const X_RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// A second in nanoseconds.
+const SECOND: u64 = 1_000_000_000;
+
+/// What one limit says to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Whether it may pass.
+    pub passes: bool,
+    /// Most at once.
+    pub burst: u32,
+    /// What is left.
+    pub remaining: u32,
+    /// How long until nothing is used up any more, in nanoseconds.
+    pub until_full: u64,
+    /// How long until it may pass, in nanoseconds; 0 where it may.
+    pub wait: u64,
+    /// Time until one more may pass, in nanoseconds; 0 where requests at a time are counted.
+    pub unit: u64,
+}
+
+impl Said {
+    /// Seconds after which it is worth trying again, or after which everything is as before.
+    fn reset(&self) -> u64 {
+        match self.passes {
+            true => self.until_full.div_ceil(SECOND),
+            false => seconds(self.wait),
+        }
+    }
+
+    /// What is left, as a share of everything.
+    pub fn share_left(&self) -> f32 {
+        self.remaining as f32 / self.burst.max(1) as f32
+    }
+}
+
+/// Seconds to wait, rounded up, at least one.
+pub fn seconds(wait: u64) -> u64 {
+    wait.div_ceil(SECOND).max(1)
+}
+
+/// Tells of limits, in the way that each of them is to be told of.
+pub fn fields<'a>(
+    said: &(impl Iterator<Item = (&'a Bound, Said)> + Clone),
+    mut put: impl FnMut(HeaderName, HeaderValue),
+) {
+    let shown = |style: Style| {
+        said.clone().filter(move |(bound, _)| bound.limit.policy.headers == style && bound.limit.enforces())
+    };
+    let (mut policies, mut states) = (String::new(), String::new());
+    for (bound, said) in shown(Style::Draft) {
+        draft(bound, &said, &mut policies, &mut states);
+    }
+    if !states.is_empty() {
+        put(RATELIMIT_POLICY, value(policies));
+        put(RATELIMIT, value(states));
+    }
+    let tightest = shown(Style::Legacy).map(|(_, said)| said).min_by(|one, other| {
+        (one.passes, one.share_left())
+            .partial_cmp(&(other.passes, other.share_left()))
+            .unwrap_or(std::cmp::Ordering::Equal)
+    });
+    if let Some(said) = tightest {
+        put(X_RATELIMIT_LIMIT, HeaderValue::from(said.burst));
+        put(X_RATELIMIT_REMAINING, HeaderValue::from(said.remaining));
+        put(X_RATELIMIT_RESET, HeaderValue::from(said.reset()));
+    }
+}
+
+/// Adds one limit to the two lists. Names of limits need no escapes.
+fn draft(bound: &Bound, said: &Said, policies: &mut String, states: &mut String) {
+    let name = &bound.limit.policy.name;
+    if !states.is_empty() {
+        policies.push_str(", ");
+        states.push_str(", ");
+    }
+    let _ = match bound.limit.policy.measure {
+        Measure::Rate(_) => {
+            let window = (said.unit.saturating_mul(u64::from(said.burst))).div_ceil(SECOND);
+            write!(policies, "\"{name}\";q={};w={window}", said.burst)
+        }
+        Measure::InFlight(most) => write!(policies, "\"{name}\";q={most};qu=\"concurrent-requests\""),
+    };
+    let _ = match bound.limit.policy.measure {
+        Measure::Rate(_) => write!(states, "\"{name}\";r={};t={}", said.remaining, said.reset()),
+        Measure::InFlight(_) => write!(states, "\"{name}\";r={}", said.remaining),
+    };
+}
+
+fn value(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// The refusal of a request that has to wait so long, for this limit.
+pub fn too_many(bound: &Bound, wait: u64) -> Reject {
+    let name = &bound.limit.policy.name;
+    let cause = match bound.limit.policy.measure {
+        Measure::Rate(_) => format!("limit {name}: used up"),
+        Measure::InFlight(most) => format!("limit {name}: {most} requests are in flight"),
+    };
+    Reject::new(Reason::RateLimited, "too many requests; Retry-After says when to try again")
+        .because(cause)
+        .retry_after(seconds(wait))
+}
+
+/// The refusal of a request about which nobody can tell.
+pub fn nobody_knows(bound: &Bound) -> Reject {
+    Reject::new(Reason::LimitsUnavailable, "it cannot be told now how much may pass")
+        .because(format!("limit {}: redis cannot be asked, and on_store_error is deny", bound.limit.policy.name))
+        .retry_after(1)
+}

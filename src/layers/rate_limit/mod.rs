@@ -1,0 +1,318 @@
+//! How much may pass: a route's `rate_limit`. All limits of a request are looked at before any is used up, so that what one
+//! refuses costs nothing of the others. Stands twice in a stack: before it is known who asks, and after.
+//!
+//! ```text
+//! policy    what was configured                 bucket    the arithmetic of one limit, pure
+//! key       what a request is counted by        cells     what is remembered of so many keys and no more
+//! memory    what lives on over reloads          limit     a limit as it runs, and on one route
+//! round     all limits of one request together  shared    the same in Redis
+//! answer    what clients are told               explain   what would be said to a request, without using anything up
+//! ```
+
+pub mod answer;
+pub mod bucket;
+pub mod cells;
+pub mod explain;
+pub mod key;
+pub mod limit;
+pub mod memory;
+pub mod policy;
+mod round;
+pub mod shared;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use self::answer::Said;
+use self::key::Seen;
+use self::limit::Bound;
+use self::policy::{Measure, OnStoreError};
+use self::round::{Meeting, Place, Round};
+use self::shared::{Answer, Scripts, Wanted};
+use super::gate::{Decide, Gate, Verdict};
+use crate::base::clock;
+use crate::base::reject::{Reason, Reject};
+use crate::base::request::{Outcome, Request};
+use crate::base::tasks;
+use crate::layers::redis::{Redis, RedisError};
+use crate::telemetry::names;
+use crate::telemetry::recorder::Recorder;
+
+/// The limits of one route, before it is known who asks, or after.
+#[derive(Debug)]
+pub struct RateLimit(Arc<Limits>);
+
+/// What the gate and those who wait for Redis have in common.
+#[derive(Debug)]
+struct Limits {
+    bounds: Box<[Bound]>,
+    /// The order in which cells are locked.
+    order: Box<[usize]>,
+    route: Arc<str>,
+    recorder: Arc<Recorder>,
+    /// What some of them are counted in.
+    redis: Option<(Arc<Redis>, Arc<Scripts>)>,
+}
+
+/// What a request has met.
+#[derive(Debug)]
+pub struct Passed(Vec<Meeting>);
+
+impl RateLimit {
+    /// These limits, of which there is at least one.
+    pub fn new(bounds: Vec<Bound>, route: Arc<str>, recorder: Arc<Recorder>, scripts: &Arc<Scripts>) -> Self {
+        let mut order: Vec<usize> = (0..bounds.len()).collect();
+        order.sort_by_key(|at| bounds[*at].limit.memory.order);
+        let redis = bounds.iter().find_map(|bound| bound.limit.redis.clone()).map(|redis| (redis, scripts.clone()));
+        Self(Arc::new(Limits { bounds: bounds.into(), order: order.into(), route, recorder, redis }))
+    }
+}
+
+impl Gate for RateLimit {
+    type Pass = Passed;
+
+    fn check(&self, request: &mut Request) -> Result<Passed, Reject> {
+        let mut meetings = self.0.meet(request);
+        self.0.go_without_redis(&mut meetings);
+        self.0.decide(request, meetings)
+    }
+
+    fn look(&self, request: &mut Request) -> Verdict<Passed> {
+        let limits = &self.0;
+        let mut meetings = limits.meet(request);
+        match &limits.redis {
+            Some((redis, scripts)) if redis.is_up() => {
+                let round = limits.round(&mut meetings, false);
+                if round.refused {
+                    return verdict(limits.conclude(request, meetings, round));
+                }
+                let wanted = limits.wanted(request, &meetings);
+                let (limits, redis, scripts) = (limits.clone(), redis.clone(), scripts.clone());
+                let worker = request.exchange.origin.worker;
+                Verdict::Ask(Box::pin(async move {
+                    let answers = shared::take(&redis, &scripts, worker, &wanted).await;
+                    let decide: Decide<Passed> =
+                        Box::new(move |request| verdict(limits.heard(request, meetings, answers, wanted)));
+                    decide
+                }))
+            }
+            Some(_) => verdict(self.check(request)),
+            None => verdict(limits.decide(request, meetings)),
+        }
+    }
+
+    fn finish(&self, Passed(meetings): Passed, outcome: &mut Outcome) {
+        let limits = &self.0;
+        let said = limits.said(&meetings);
+        match outcome {
+            Ok(response) => answer::fields(&said, |name, value| {
+                response.head.headers.append(name, value);
+            }),
+            Err(refused) => {
+                answer::fields(&said, |name, value| refused.reject.fields.push((name, value)));
+                if matches!(refused.reason(), Reason::RateLimited | Reason::LimitsUnavailable) {
+                    limits.give_back(&meetings, refused.exchange.origin.worker);
+                }
+            }
+        }
+    }
+}
+
+fn verdict(decided: Result<Passed, Reject>) -> Verdict<Passed> {
+    decided.map_or_else(Verdict::Refuse, Verdict::Pass)
+}
+
+impl Limits {
+    /// What the request meets: a key of each limit.
+    fn meet(&self, request: &Request) -> Vec<Meeting> {
+        let seen = Seen { exchange: &request.exchange, headers: &request.head.headers };
+        let mut meetings = Vec::with_capacity(self.bounds.len());
+        meetings.extend(self.bounds.iter().map(|bound| Meeting {
+            key: bound.key(seen),
+            plan: bound.limit.plan(seen),
+            place: if bound.limit.redis.is_some() { Place::Redis(None) } else { Place::Here },
+            said: None,
+        }));
+        meetings
+    }
+
+    /// What each limit has said.
+    fn said<'a>(&'a self, meetings: &'a [Meeting]) -> impl Iterator<Item = (&'a Bound, Said)> + Clone {
+        self.bounds.iter().zip(meetings).filter_map(|(bound, meeting)| Some((bound, meeting.said?)))
+    }
+
+    /// Asks every limit that is counted here; takes from them all, or from none.
+    fn round(&self, meetings: &mut [Meeting], commit: bool) -> Round {
+        let mut round = Round::new(clock::now(), commit);
+        round.settle(&self.bounds, &self.order, meetings);
+        round
+    }
+
+    fn decide(&self, request: &mut Request, mut meetings: Vec<Meeting>) -> Result<Passed, Reject> {
+        let round = self.round(&mut meetings, true);
+        self.conclude(request, meetings, round)
+    }
+
+    /// Counts the decision, and says it.
+    fn conclude(&self, request: &mut Request, meetings: Vec<Meeting>, round: Round) -> Result<Passed, Reject> {
+        for (bound, meeting) in self.bounds.iter().zip(&meetings) {
+            let counts = bound.limit.memory.counts.of(bound.limit.policy.mode);
+            match meeting.passes() {
+                true if !round.refused => counts.allowed.fetch_add(1, Ordering::Relaxed),
+                false => counts.refused.fetch_add(1, Ordering::Relaxed),
+                true => 0,
+            };
+        }
+        if round.refused {
+            let mut meetings = meetings;
+            self.bounds.iter().zip(&mut meetings).for_each(|(bound, meeting)| meeting.untake(bound.cost));
+            return Err(self.refuse(request, &meetings));
+        }
+        if self.said(&meetings).any(|(_, said)| !said.passes) {
+            self.let_go(request, &meetings);
+        }
+        for (bound, said) in self.said(&meetings).filter(|(bound, _)| bound.limit.enforces()) {
+            request.exchange.meets_limit(&bound.limit.memory.name, said.share_left());
+        }
+        for stay in round.stays {
+            request.exchange.keep(Box::new(stay));
+        }
+        Ok(Passed(meetings))
+    }
+
+    /// The refusal by the limit that is to be waited for the longest.
+    fn refuse(&self, request: &mut Request, meetings: &[Meeting]) -> Reject {
+        let enforced = self.bounds.iter().zip(meetings).filter(|(bound, _)| bound.limit.enforces());
+        let refusing = enforced.filter(|(_, meeting)| !meeting.passes());
+        let wait = |meeting: &Meeting| meeting.said.map_or(0, |said| said.wait);
+        let Some((bound, meeting)) = refusing.max_by_key(|(_, meeting)| (meeting.said.is_some(), wait(meeting))) else {
+            return Reject::new(Reason::RateLimited, "too many requests").retry_after(1);
+        };
+        request.exchange.refused_by_limit(&bound.limit.memory.name);
+        let mut reject = match meeting.said {
+            Some(said) => answer::too_many(bound, said.wait),
+            None => answer::nobody_knows(bound),
+        };
+        answer::fields(&self.said(meetings), |name, value| reject.fields.push((name, value)));
+        reject
+    }
+
+    /// Lets a request go on that limits would refuse which only look, and says so in its line of the log.
+    fn let_go(&self, request: &mut Request, meetings: &[Meeting]) {
+        let refusing = self.said(meetings).filter(|(_, said)| !said.passes);
+        let names: Vec<&str> = refusing.map(|(bound, _)| bound.limit.policy.name.as_str()).collect();
+        let labels = [&*self.route, Reason::RateLimited.facts().code, "observe"];
+        self.recorder.counter(names::REFUSALS, &labels).increment(1);
+        request.exchange.answer.cause = Some(format!("limit {}: used up (observed)", names.join(", ")).into());
+    }
+
+    /// What to ask of Redis.
+    fn wanted(&self, request: &Request, meetings: &[Meeting]) -> Vec<Wanted> {
+        let seen = Seen { exchange: &request.exchange, headers: &request.head.headers };
+        let shared = self.bounds.iter().zip(meetings).enumerate();
+        let shared = shared.filter_map(|(at, (bound, meeting))| {
+            let (redis, plan) = (bound.limit.redis.as_ref()?, bound.limit.plans.get(meeting.plan)?);
+            let memory = &bound.limit.memory;
+            let known = memory.cells.known(meeting.key);
+            // What was heard since Redis was lost last, it remembers itself.
+            let losses = redis.losses();
+            let forgotten = known.filter(|state| state.heard != losses);
+            Some(Wanted {
+                at,
+                label: bound.label.clone(),
+                text: bound.limit.keyer.text(seen),
+                bucket: plan.bucket,
+                cost: bound.cost,
+                floor: forgotten.map_or(0, |state| plan.bucket.debt(Some(state), memory.time(clock::now()))),
+                enforced: bound.limit.enforces(),
+                losses,
+            })
+        });
+        shared.collect()
+    }
+
+    /// Goes on with what Redis says, or without it.
+    fn heard(
+        &self,
+        request: &mut Request,
+        mut meetings: Vec<Meeting>,
+        answers: Result<Vec<Answer>, RedisError>,
+        wanted: Vec<Wanted>,
+    ) -> Result<Passed, Reject> {
+        let answers = match answers {
+            Ok(answers) => answers,
+            Err(error) => {
+                tracing::debug!(%error, "a limit goes on without redis");
+                self.go_without_redis(&mut meetings);
+                return self.decide(request, meetings);
+            }
+        };
+        let now = clock::now();
+        let refuses = |answer: &Answer| wanted.iter().any(|one| one.at == answer.at && one.enforced && answer.wait > 0);
+        let refused_there = answers.iter().any(refuses);
+        for answer in answers {
+            let one = wanted.iter().find(|one| one.at == answer.at);
+            if let (Some(bound), Some(meeting), Some(one)) =
+                (self.bounds.get(answer.at), meetings.get_mut(answer.at), one)
+            {
+                meeting.hear(bound, one, answer, now, !refused_there);
+            }
+        }
+        for one in wanted {
+            if let Some(Meeting { place: Place::Redis(asked), .. }) = meetings.get_mut(one.at) {
+                *asked = Some(Box::new(one));
+            }
+        }
+        let refused_there = self
+            .said(&meetings)
+            .any(|(bound, said)| bound.limit.redis.is_some() && !said.passes && bound.limit.enforces());
+        let round = self.round(&mut meetings, !refused_there);
+        if round.refused && !refused_there {
+            // Somebody else has taken meanwhile what was there when Redis was asked.
+            self.give_back_shared(&meetings, request.exchange.origin.worker);
+        }
+        self.conclude(request, meetings, round)
+    }
+
+    /// Tells the limits that are counted in Redis what to do without it.
+    fn go_without_redis(&self, meetings: &mut [Meeting]) {
+        for (bound, meeting) in self.bounds.iter().zip(meetings) {
+            let (Some(redis), Measure::Rate(rate)) = (&bound.limit.redis, &bound.limit.policy.measure) else {
+                continue;
+            };
+            bound.limit.memory.counts.store_errors.fetch_add(1, Ordering::Relaxed);
+            meeting.place = match rate.on_store_error {
+                OnStoreError::Local => Place::Alone(redis.replicas()),
+                OnStoreError::Allow => Place::Nowhere,
+                OnStoreError::Deny => Place::Denied,
+            };
+        }
+    }
+
+    /// Gives back what a request has taken that another limit refuses.
+    fn give_back(&self, meetings: &[Meeting], worker: usize) {
+        let now = clock::now();
+        for (bound, meeting) in self.bounds.iter().zip(meetings) {
+            meeting.give_back_here(bound, now);
+        }
+        self.give_back_shared(meetings, worker);
+    }
+
+    fn give_back_shared(&self, meetings: &[Meeting], worker: usize) {
+        let taken: Vec<Wanted> = meetings
+            .iter()
+            .filter_map(|meeting| match &meeting.place {
+                Place::Redis(Some(asked)) if meeting.said.is_some_and(|said| said.passes) => Some((**asked).clone()),
+                _ => None,
+            })
+            .collect();
+        let (Some((redis, scripts)), Ok(here)) = (&self.redis, tokio::runtime::Handle::try_current()) else { return };
+        if !taken.is_empty() {
+            let (redis, scripts) = (redis.clone(), scripts.clone());
+            tasks::detach_on(&here, async move { shared::give_back(&redis, &scripts, worker, &taken).await });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

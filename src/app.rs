@@ -2,6 +2,7 @@
 //! same way, and two of them in one process never meet.
 
 mod adjust;
+pub mod explain;
 mod logs;
 mod sockets;
 pub mod takeover;
@@ -11,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
@@ -20,19 +21,19 @@ use tokio_util::sync::CancellationToken;
 
 use self::adjust::{Adjustable, reloader, services};
 use self::takeover::Offer;
+use crate::admin::feed::Feed;
 use crate::admin::{self, Desk};
 use crate::base::clock;
 use crate::base::tasks::{self, Task};
 use crate::config::{Config, ServerConfig};
 use crate::layers::access_log::Lines;
-use crate::layers::request_id::RequestId;
 use crate::reload;
 use crate::reload::source::Source;
 use crate::reload::watch::{self, Pace};
 use crate::runtime::Live;
 use crate::runtime::build::{self, Tools};
 use crate::runtime::reloads::Reloads;
-use crate::runtime::traces::{Tracing, seeds};
+use crate::runtime::traces::Tracing;
 use crate::serve::listen::{self, Accepting, Listener};
 use crate::serve::workers::{CodecRefusals, Workers};
 use crate::telemetry::logging::Dial;
@@ -40,9 +41,6 @@ use crate::telemetry::names;
 use crate::telemetry::otlp::Exports;
 use crate::telemetry::page::Measured;
 use crate::telemetry::recorder::Recorder;
-use crate::upstream;
-use crate::upstream::balance::Sessions;
-use crate::upstream::lookup::Lookup;
 
 pub use self::logs::level;
 pub use self::sockets::{Handed, Handles, Inherited, Role};
@@ -148,13 +146,13 @@ impl Gateway {
         let lines = logs::lines(&config.log, count, &recorder)?;
         let exports = Exports::new(&recorder);
         let tracing = Tracing::new(exports.clone(), control.handle(), count);
-        let tools = Tools { tracer: tracing.tracer(&config.tracing), ..tools(config, count, &recorder, &control)? };
-        let tools = Tools { lines: lines.clone(), ..tools };
+        let tools = Tools::new(config, count, &recorder, control.handle())?;
+        let tools = Tools { tracer: tracing.tracer(&config.tracing), lines: lines.clone(), ..tools };
         let live = Live::new(build::build(config, &tools).complete(&tools));
         let workers = Workers::start(services(&live, &config.server, count), &codec_refusals(&recorder))?;
         let running = Adjustable::new(config, live.clone(), workers, (dial.clone(), lines.clone()));
-        let draining = Arc::new(AtomicBool::new(false));
-        let (reloads, orders) = Reloads::new();
+        let (draining, (reloads, orders)) = (Arc::<AtomicBool>::default(), Reloads::new());
+        let (closing, retiring) = (CancellationToken::new(), CancellationToken::new());
         let desk = Desk {
             live: live.clone(),
             recorder: recorder.clone(),
@@ -166,8 +164,8 @@ impl Gateway {
             awaited: live.now().upstreams().iter().map(Arc::downgrade).collect(),
             reloads: reloads.clone(),
             guard: running.guard.clone(),
+            feed: Feed::new(retiring.clone()),
         };
-        let (closing, retiring) = (CancellationToken::new(), CancellationToken::new());
         let addresses = listeners.iter().map(|listener| listener.address).collect();
         let accepting = accept_all(listeners, &running, &closing, &recorder, &control);
         let admin_address = admin.as_ref().map(|listener| listener.address);
@@ -348,31 +346,15 @@ fn recorder() -> Arc<Recorder> {
     Arc::new(recorder)
 }
 
-fn tools(config: &Config, workers: usize, recorder: &Arc<Recorder>, control: &Runtime) -> io::Result<Tools> {
-    let anchor = (clock::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
-    let upstream = upstream::Tools {
-        control: control.handle().clone(),
-        workers,
-        recorder: recorder.clone(),
-        dns: Arc::new(config.dns.clone()),
-        lookup: Arc::new(Lookup::from_policy(&config.dns)),
-        sessions: Arc::new(Sessions::new(anchor).map_err(io::Error::other)?),
-    };
-    let request_id = Arc::new(RequestId::new(seeds(workers), anchor));
-    let (lines, tracer, parts) = Default::default();
-    Ok(Tools { recorder: recorder.clone(), lines, request_id, tracer, upstream, parts })
-}
-
 fn codec_refusals(recorder: &Recorder) -> CodecRefusals {
     let counter = |code| recorder.counter(names::REFUSALS, &["none", code, "enforce"]);
     CodecRefusals { malformed: counter("bad_request"), too_large: counter("header_too_large") }
 }
 
 fn serve_admin(listener: Listener, desk: Arc<Desk>, retiring: CancellationToken, control: &Runtime) -> Task {
-    let router = admin::router(desk);
     tasks::spawn_on(control.handle(), async move {
         match tokio::net::TcpListener::from_std(listener.into_socket()) {
-            Ok(listener) => admin::serve(listener, router, retiring).await,
+            Ok(listener) => admin::serve(listener, desk, retiring).await,
             Err(error) => tracing::error!(%error, "the admin listener failed"),
         }
     })

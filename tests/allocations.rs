@@ -123,6 +123,7 @@ fn service(backend: SocketAddr, route: &str, control: &tokio::runtime::Runtime, 
         },
         tracer: traced.map(|share| tracer(share, &recorder, control)),
         recorder,
+        local: control.handle().clone(),
         parts: Arc::default(),
     };
     let server = &config.server;

@@ -110,3 +110,20 @@ fn schema_completions_and_man_pages_are_printed() {
     assert!(folder.path().join("tollgate-check.1").exists());
     assert_eq!(tollgate(&["man", "--out", "/nowhere/at/all"]).status.code(), Some(3));
 }
+
+#[test]
+fn explain_says_what_becomes_of_a_request() {
+    let explain = |arguments: &[&str]| tollgate(&[&["explain", "--config", SAMPLE], arguments].concat());
+    let output = explain(&["GET", "http://api.example.com/favicon.ico"]);
+    assert!(out(&output).contains("> favicon.ico  takes it") && output.status.success(), "{}", out(&output));
+    let refused = explain(&["--json", "--from", "10.0.0.1", "get", "/a b", "-H", "host: a", "-H", "x-a: 1"]);
+    let told: serde_json::Value = serde_json::from_str(&out(&refused)).unwrap();
+    assert_eq!((&told["outcome"]["code"], &told["request"]["client"]), (&"bad_request".into(), &"10.0.0.1".into()));
+    assert!(refused.status.success());
+    for (wrong, code) in
+        [(&["GET", "http://a b/"][..], 1), (&["GET", "/\r\nx: y"], 1), (&["GET"], 2), (&["G T", "/"], 2)]
+    {
+        assert_eq!(explain(wrong).status.code(), Some(code), "{wrong:?}");
+    }
+    assert_eq!(explain(&["GET", "/", "-H", "nothing"]).status.code(), Some(2));
+}

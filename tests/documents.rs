@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "documents/examples.rs"]
+mod examples;
 #[path = "documents/grafana.rs"]
 mod grafana;
 #[path = "documents/promql.rs"]
@@ -83,6 +85,11 @@ fn the_reference_of_metrics_is_up_to_date() {
 #[test]
 fn the_reference_of_the_configuration_is_up_to_date() {
     is_up_to_date("docs/configuration.md", &reference::text());
+}
+
+#[test]
+fn what_examples_of_commands_print_is_what_they_say() {
+    is_up_to_date("docs/explain.md", &examples::with_output("docs/explain.md"));
 }
 
 #[test]

@@ -2,10 +2,14 @@
 
 pub mod addresses;
 pub mod cache;
+pub mod config;
+pub mod events;
+pub mod feed;
 pub mod guard;
 pub mod health;
 pub mod log;
 pub mod metrics;
+pub mod page;
 pub mod problem;
 pub mod reload;
 pub mod status;
@@ -17,8 +21,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -31,14 +38,16 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::base::seat::Seats;
-use crate::base::tasks::Group;
+use crate::base::tasks::{self, Group};
 use crate::runtime::Live;
 use crate::runtime::reloads::Reloads;
 use crate::telemetry::logging::Dial;
 use crate::telemetry::page::Measured;
 use crate::telemetry::recorder::Recorder;
 use crate::upstream::Upstream;
+use feed::Feed;
 use guard::Guard;
+use problem::Problem;
 
 /// Connections that operators may have at one time.
 const CONNECTIONS: usize = 256;
@@ -72,6 +81,8 @@ pub struct Desk {
     pub reloads: Reloads,
     /// Who may change something.
     pub guard: Arc<Guard>,
+    /// What the status page lives on.
+    pub feed: Feed,
 }
 
 impl Desk {
@@ -88,6 +99,9 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::metrics))
         .route("/api/v1/status", get(status::status))
+        .route("/api/v1/events", get(events::events))
+        .route("/api/v1/config", get(config::config))
+        .merge(page::router())
         .route("/api/v1/log/level", get(log::get).put(log::set))
         .route("/api/v1/reload", post(reload::reload))
         .route("/api/v1/cache/purge", post(cache::purge))
@@ -98,12 +112,24 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, PATIENCE))
         .layer(SetResponseHeaderLayer::if_not_present(CACHE_CONTROL, HeaderValue::from_static("no-store")))
         .layer(SetResponseHeaderLayer::if_not_present(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
+        .layer(from_fn_with_state(desk.clone(), door))
         .layer(CatchPanicLayer::new())
         .with_state(desk)
 }
 
+/// Turns away what was not meant for this listener.
+async fn door(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
+    if desk.guard.is_addressed(request.headers()) {
+        return next.run(request).await;
+    }
+    let detail = "this listener answers to addresses, `localhost` and names without a dot";
+    Problem::new(StatusCode::MISDIRECTED_REQUEST, "unknown_host", detail).into_response()
+}
+
 /// Serves the pages until it is dropped. Takes no further connection once `retiring` is cancelled.
-pub async fn serve(listener: TcpListener, router: Router, retiring: CancellationToken) {
+pub async fn serve(listener: TcpListener, desk: Arc<Desk>, retiring: CancellationToken) {
+    let _feed = tasks::spawn(feed::run(desk.clone()));
+    let router = router(desk);
     // HTTP/1.1 only: to find out which version is spoken takes a byte, and nothing limits the time until it comes.
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);

@@ -112,7 +112,8 @@ pub(super) fn services(live: &Live, server: &ServerConfig, count: usize) -> Vec<
     (0..count).map(|worker| Service::new(live.clone(), limits.clone(), worker)).collect()
 }
 
-fn limits(server: &ServerConfig) -> Limits {
+/// What clients may do.
+pub(super) fn limits(server: &ServerConfig) -> Limits {
     Limits {
         trusted: server.trusted_proxies.clone(),
         max_headers: server.max_headers,

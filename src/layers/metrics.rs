@@ -1,6 +1,7 @@
 //! Counts requests. Everything is counted when an exchange is over, however it ended, by handles that were fetched when
 //! the route was built.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::base::clock;
 use crate::base::exchange::{Exchange, Observer};
 use crate::base::reject::{Reason, Reject};
 use crate::base::request::Request;
-use crate::telemetry::histogram::Histogram;
+use crate::telemetry::histogram::{BOUNDS, Histogram};
 use crate::telemetry::names;
 use crate::telemetry::recorder::Recorder;
 
@@ -30,6 +31,25 @@ const CLASSES: [&str; 7] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx", "other"];
 /// How many values the label `status` can have.
 pub const STATUS_LABELS: usize = STATUSES.len() + CLASSES.len();
 
+/// The errors that a route's clients got. The registry's counters cannot be read, and only errors come here, so that
+/// the others cost nothing.
+#[derive(Debug, Default)]
+struct Errors {
+    client: AtomicU64,
+    server: AtomicU64,
+}
+
+/// The numbers of one route at one moment, each counted from the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Requests by how long they took, as the buckets of the histogram have it.
+    pub took: [u64; BOUNDS.len() + 1],
+    /// Those that were answered with 400 to 499.
+    pub client_errors: u64,
+    /// Those that were answered with 500 or more.
+    pub server_errors: u64,
+}
+
 /// The metrics of one route.
 pub struct RouteMetrics {
     route: Arc<str>,
@@ -38,6 +58,7 @@ pub struct RouteMetrics {
     refusals: [OnceLock<Counter>; Reason::ALL.len()],
     duration: Arc<Histogram>,
     in_flight: Gauge,
+    errors: Errors,
 }
 
 impl std::fmt::Debug for RouteMetrics {
@@ -56,12 +77,32 @@ impl RouteMetrics {
             refusals: [const { OnceLock::new() }; Reason::ALL.len()],
             duration: recorder.histogram(names::REQUEST_DURATION, &[route]),
             in_flight: recorder.gauge(names::REQUESTS_IN_FLIGHT, &[route]),
+            errors: Errors::default(),
+        }
+    }
+
+    /// The route's name.
+    pub fn route(&self) -> &Arc<str> {
+        &self.route
+    }
+
+    /// The numbers now.
+    pub fn read(&self) -> Reading {
+        Reading {
+            took: self.duration.counts(),
+            client_errors: self.errors.client.load(Ordering::Relaxed),
+            server_errors: self.errors.server.load(Ordering::Relaxed),
         }
     }
 
     fn count(&self, method: &Method, status: u16, took: Duration) {
         self.in_flight.decrement(1.0);
         self.duration.record(took);
+        match status {
+            0..400 => {}
+            400..500 => drop(self.errors.client.fetch_add(1, Ordering::Relaxed)),
+            _ => drop(self.errors.server.fetch_add(1, Ordering::Relaxed)),
+        }
         let method = METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(METHODS.len() - 1);
         let label = status_label(status);
         let lookup = || {
@@ -162,5 +203,7 @@ mod tests {
         ] {
             assert!(page.contains(line), "{line} is missing in\n{page}");
         }
+        let reading = metrics.read();
+        assert_eq!((reading.took.iter().sum::<u64>(), reading.client_errors, reading.server_errors), (5, 1, 0));
     }
 }

@@ -83,12 +83,12 @@ pub async fn run(mut reloader: Reloader, mut orders: Orders, control: Handle) {
         while let Ok(next) = orders.inbox.try_recv() {
             batch.push(next);
         }
-        let last = orders.last.clone();
+        let outcomes = orders.outcomes.clone();
         // Reading, checking and building take a while: not on a thread that has connections to accept.
         let worked = tasks::blocking_on(&control, move || {
             for shared in in_turn(batch) {
                 let verdict = Arc::new(reloader.serve(&shared));
-                last.send_replace(Some(verdict.clone()));
+                outcomes.tell(verdict.clone());
                 for reply in shared.into_iter().filter_map(|order| order.reply) {
                     // Who does not wait any more has no need to know.
                     let _ = reply.send(verdict.clone());

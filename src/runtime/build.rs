@@ -1,16 +1,21 @@
 //! Builds a snapshot: the only place that constructs stacks and routers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
+use tokio::runtime::Handle;
 
 use super::caching::Caching;
 use super::limits::Limits;
 use super::mount::{Answerer, Mount, Route};
 use super::parts::Parts;
 use super::snapshot::Snapshot;
+use super::traces::seeds;
 use super::vouching::{self, Vouching};
+use crate::base::clock;
 use crate::base::path;
 use crate::config::order::{Entry, covers_host, entries, shares_host};
 use crate::config::{Config, EncodedSlashes, HostMatch, PathMatch, RouteConfig};
@@ -27,8 +32,10 @@ use crate::layers::request_id::RequestId;
 use crate::layers::trace::{Step, Trace, TraceGate, Tracer};
 use crate::layers::{Policies, Stack, stack};
 use crate::telemetry::recorder::{Owners, Recorder};
+use crate::upstream::balance::Sessions;
 use crate::upstream::bound::Bound;
 use crate::upstream::forward::Forward;
+use crate::upstream::lookup::Lookup;
 use crate::upstream::policy::UpstreamPolicy;
 use crate::upstream::rewrite::Rewrite;
 use crate::upstream::{self, Upstream};
@@ -49,8 +56,34 @@ pub struct Tools {
     pub tracer: Option<Arc<Tracer>>,
     /// What upstreams need.
     pub upstream: upstream::Tools,
+    /// Where is worked out what asks nobody outside, such as whether a password fits: beside all else, unless somebody
+    /// wants that alone to go on.
+    pub local: Handle,
     /// What outlives a snapshot.
     pub parts: Arc<Parts>,
+}
+
+impl Tools {
+    /// What a gateway with this configuration and so many workers needs, with nothing in it yet: no log, no traces. What
+    /// goes on in the background does so on the runtime behind `control`.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn new(config: &Config, workers: usize, recorder: &Arc<Recorder>, control: &Handle) -> io::Result<Self> {
+        let anchor = (clock::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        let upstream = upstream::Tools {
+            control: control.clone(),
+            workers,
+            recorder: recorder.clone(),
+            dns: Arc::new(config.dns.clone()),
+            lookup: Arc::new(Lookup::from_policy(&config.dns)),
+            sessions: Arc::new(Sessions::new(anchor).map_err(io::Error::other)?),
+        };
+        let request_id = Arc::new(RequestId::new(seeds(workers), anchor));
+        let (lines, tracer, parts) = Default::default();
+        let (recorder, local) = (recorder.clone(), control.clone());
+        Ok(Self { recorder, lines, request_id, tracer, upstream, local, parts })
+    }
 }
 
 /// What routes have together.
@@ -154,7 +187,8 @@ fn snapshot(
             Some(Entered { config: config.routes.get(route)?, host, route: routes.get(route)?.clone()? })
         })
         .collect();
-    let unmatched = unmatched_stack(tools);
+    let nobodys = common_policies(&UNMATCHED.into(), tools);
+    let unmatched = stack(&nobodys, Answerer::Nobody);
     let hosts: BTreeSet<&HostMatch> = config.routes.iter().flat_map(|route| &route.hosts).collect();
     let mut wildcard = Vec::new();
     let mut exact = HashMap::default();
@@ -175,9 +209,15 @@ fn snapshot(
         providers: shared.vouching.providers(),
         limits: shared.limits.all,
         redis: shared.limits.redis,
+        numbers: routes.iter().flatten().map(|route| &route.policies).chain([&nobodys]).map(numbers).collect(),
         routes: config.routes.iter().map(|route| route.name.as_str().into()).collect(),
+        config: Arc::new(config.clone()),
         cache: shared.caching.map(|caching| caching.store),
     }
+}
+
+fn numbers(policies: &Policies) -> Arc<RouteMetrics> {
+    policies.metrics.0.clone()
 }
 
 /// What a route refuses of paths: by its own settings, and so that no other spelling leads around those of others.
@@ -225,25 +265,23 @@ fn build_route(
         cache: shared.caching.as_ref().map(|caching| caching.of_route(config, tools)),
         ..common_policies(&name, tools)
     };
+    let forward = Forward::new(upstream.clone(), rewrite, config.timeout);
     Route {
         rank,
         methods: config.methods.clone(),
         headers: config.headers.clone(),
         query: config.query.clone(),
         preflights: config.cors.is_some(),
-        stack: stack(&policies, Answerer::Forward(Forward::new(upstream.clone(), rewrite, config.timeout))),
+        stack: stack(&policies, Answerer::Forward(forward.clone())),
+        forward,
+        policies,
         name,
     }
 }
 
 /// The requests that are inside now are counted on, whatever else has changed about their route.
 fn in_flight(config: &RouteConfig, parts: &Parts) -> InFlight {
-    let seats = parts.in_flight.find(&config.name).unwrap_or_else(|| {
-        let seats = Arc::default();
-        parts.in_flight.remember(&config.name, &seats);
-        seats
-    });
-    InFlight::new(config.max_in_flight, seats)
+    InFlight::new(config.max_in_flight, parts.in_flight.find_or_begin(&config.name))
 }
 
 /// The traces of a route that takes these paths, where traces have somewhere to go.
@@ -268,10 +306,6 @@ fn metrics(name: &Arc<str>, tools: &Tools) -> Arc<RouteMetrics> {
         tools.parts.metrics.remember(name, &metrics);
         metrics
     })
-}
-
-fn unmatched_stack(tools: &Tools) -> Stack<Answerer> {
-    stack(&common_policies(&UNMATCHED.into(), tools), Answerer::Nobody)
 }
 
 /// What every request gets, whatever its route.
@@ -323,7 +357,8 @@ fn router(routes: &[Entered<'_>], host: Option<&HostMatch>, unmatched: &Stack<An
     router.fallback_service(root)
 }
 
-fn takes(route: &PathMatch, path: &str) -> bool {
+/// Whether a route of this path takes requests to another one.
+pub(super) fn takes(route: &PathMatch, path: &str) -> bool {
     match route {
         PathMatch::Exact(exact) => exact == path,
         PathMatch::Prefix(prefix) => path::is_below(path, prefix),

@@ -4,6 +4,7 @@
 pub mod build;
 mod caching;
 pub mod change;
+pub mod explain;
 mod limits;
 pub mod mount;
 pub mod outgoing;

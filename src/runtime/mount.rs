@@ -4,7 +4,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
@@ -20,8 +20,8 @@ use crate::base::body::{RequestBody, ResponseBody};
 use crate::base::exchange::Exchange;
 use crate::base::reject::{Reason, Reject};
 use crate::base::request::{Outcome, Refused, Request, Response as Answer};
-use crate::layers::Stack;
 use crate::layers::cors;
+use crate::layers::{Policies, Stack};
 use crate::upstream::forward::Forward;
 
 /// Carries a request's body and exchange down through the router, and what the mounted handler has begun back up. A
@@ -107,26 +107,57 @@ pub struct Route {
     pub query: Vec<(String, String)>,
     /// Whether it answers the preflights of the requests that it takes.
     pub preflights: bool,
+    /// The layers of the stack, one by one: for those who want to know what each would say.
+    pub policies: Policies,
+    /// What stands at the bottom of the stack.
+    pub forward: Forward,
     /// What takes its requests.
     pub stack: Stack<Answerer>,
 }
 
 impl Route {
-    fn takes_method(&self, method: &Method) -> bool {
+    pub(super) fn takes_method(&self, method: &Method) -> bool {
         self.methods.is_empty()
             || self.methods.contains(method)
             || *method == Method::HEAD && self.methods.contains(&Method::GET)
     }
 
     fn meets_conditions(&self, head: &http::request::Parts) -> bool {
+        self.unmet(head).is_none()
+    }
+
+    /// The first condition that a request does not meet.
+    pub(super) fn unmet(&self, head: &http::request::Parts) -> Option<Condition<'_>> {
         let has = |pair: &str, (name, value): &(String, String)| {
             pair.split_once('=').map_or(pair == name && value.is_empty(), |(n, v)| n == name && v == value)
         };
-        self.headers.iter().all(|(name, value)| head.headers.get_all(name).iter().any(|sent| sent == value))
-            && self
-                .query
-                .iter()
-                .all(|wanted| head.uri.query().is_some_and(|query| query.split('&').any(|pair| has(pair, wanted))))
+        let lacks_field =
+            |(name, value): &&(HeaderName, HeaderValue)| !head.headers.get_all(name).iter().any(|sent| sent == value);
+        let lacks_parameter = |wanted: &&(String, String)| {
+            !head.uri.query().is_some_and(|query| query.split('&').any(|pair| has(pair, wanted)))
+        };
+        let field = self.headers.iter().find(lacks_field).map(|(name, value)| Condition::Header(name, value));
+        field.or_else(|| self.query.iter().find(lacks_parameter).map(|(name, value)| Condition::Query(name, value)))
+    }
+}
+
+/// What a route asks of a request besides host, path and method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition<'a> {
+    /// A field with this value.
+    Header(&'a HeaderName, &'a HeaderValue),
+    /// A query parameter with this value.
+    Query(&'a str, &'a str),
+}
+
+/// Asks the router which mount a request would come to, in the place of a [`Carrier`].
+#[derive(Clone, Debug, Default)]
+pub struct Inquiry(Arc<OnceLock<Mount>>);
+
+impl Inquiry {
+    /// The mount, once the router was asked.
+    pub fn answer(&self) -> Option<&Mount> {
+        self.0.get()
     }
 }
 
@@ -147,9 +178,14 @@ impl Mount {
         Self(Arc::new(Place { routes, unmatched }))
     }
 
+    /// The routes, in the order in which they are asked.
+    pub(super) fn routes(&self) -> &[Arc<Route>] {
+        &self.0.routes
+    }
+
     /// The first route that takes the request. The most specific path owns it: when only the method is wrong there, no
     /// less specific route is asked.
-    fn choose(&self, head: &http::request::Parts) -> Result<Option<&Arc<Route>>, Reject> {
+    pub(super) fn choose(&self, head: &http::request::Parts) -> Result<Option<&Arc<Route>>, Reject> {
         let mut allowed: Vec<&Method> = Vec::new();
         let mut owner = None;
         // A preflight is for the route that would take the request that it is about.
@@ -202,6 +238,8 @@ impl Service<http::Request<Body>> for Mount {
                 head.extensions.insert(upgrade);
             }
             carrier.hand_back(self.begin(head, body, exchange), extensions);
+        } else if let Some(inquiry) = head.extensions.remove::<Inquiry>() {
+            let _ = inquiry.0.set(self.clone());
         }
         ready(Ok(Response::new(Body::empty())))
     }

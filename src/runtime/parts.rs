@@ -95,6 +95,18 @@ impl<T> Living<T> {
         self.lock().get(name)?.upgrade()
     }
 
+    /// The one with this name, or a new one.
+    pub fn find_or_begin(&self, name: &str) -> Arc<T>
+    where
+        T: Default,
+    {
+        self.find(name).unwrap_or_else(|| {
+            let new = Arc::default();
+            self.remember(name, &new);
+            new
+        })
+    }
+
     /// Finds this one from now on under the name. Forgets those that have ended.
     pub fn remember(&self, name: &str, thing: &Arc<T>) {
         let mut all = self.lock();

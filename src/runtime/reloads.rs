@@ -11,6 +11,8 @@ use crate::config::Config;
 
 /// Orders that may wait. What is asked for beyond them is covered by those that wait.
 const WAITING: usize = 64;
+/// Reloads that are remembered.
+const REMEMBERED: usize = 10;
 
 /// Who asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -96,7 +98,7 @@ pub struct Order {
 #[derive(Clone, Debug)]
 pub struct Reloads {
     orders: mpsc::Sender<Order>,
-    last: watch::Receiver<Option<Arc<Verdict>>>,
+    told: watch::Receiver<Vec<Arc<Verdict>>>,
 }
 
 /// The other end: what the one who reloads hears, and where the outcomes go.
@@ -104,16 +106,30 @@ pub struct Reloads {
 pub struct Orders {
     /// What is asked for.
     pub inbox: mpsc::Receiver<Order>,
-    /// What came of the last one.
-    pub last: watch::Sender<Option<Arc<Verdict>>>,
+    /// Where outcomes go.
+    pub outcomes: Outcomes,
+}
+
+/// What came of the last reloads, the latest first.
+#[derive(Clone, Debug)]
+pub struct Outcomes(watch::Sender<Vec<Arc<Verdict>>>);
+
+impl Outcomes {
+    /// One more is over.
+    pub fn tell(&self, verdict: Arc<Verdict>) {
+        self.0.send_modify(|told| {
+            told.truncate(REMEMBERED - 1);
+            told.insert(0, verdict);
+        });
+    }
 }
 
 impl Reloads {
     /// Both ends.
     pub fn new() -> (Self, Orders) {
         let (orders, inbox) = mpsc::channel(WAITING);
-        let (last, told) = watch::channel(None);
-        (Self { orders, last: told }, Orders { inbox, last })
+        let (outcomes, told) = watch::channel(Vec::new());
+        (Self { orders, told }, Orders { inbox, outcomes: Outcomes(outcomes) })
     }
 
     /// Reloads from the files, and waits for the outcome; none when the gateway is going down.
@@ -134,12 +150,36 @@ impl Reloads {
 
     /// What came of the last reload, if there was one.
     pub fn last(&self) -> Option<Arc<Verdict>> {
-        self.last.borrow().clone()
+        self.told.borrow().first().cloned()
+    }
+
+    /// What came of the last ones, the latest first.
+    pub fn recent(&self) -> Vec<Arc<Verdict>> {
+        self.told.borrow().clone()
     }
 
     async fn ask(&self, trigger: Trigger, config: Option<Box<Config>>) -> Option<Arc<Verdict>> {
         let (reply, answer) = oneshot::channel();
         self.orders.send(Order { trigger, config, reply: Some(reply) }).await.ok()?;
         answer.await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_few_are_remembered_the_latest_first() {
+        let (reloads, orders) = Reloads::new();
+        assert_eq!((reloads.last(), reloads.recent()), (None, Vec::new()));
+        for number in 0..REMEMBERED + 5 {
+            let outcome = Outcome::Failed { problems: vec![Trouble::new(number.to_string())] };
+            orders.outcomes.tell(Arc::new(Verdict { outcome, trigger: Trigger::File, at: number.to_string() }));
+        }
+        let at: Vec<String> = reloads.recent().iter().map(|verdict| verdict.at.clone()).collect();
+        let expected: Vec<String> = (5..REMEMBERED + 5).rev().map(|number| number.to_string()).collect();
+        assert_eq!(at, expected);
+        assert_eq!(reloads.last().map(|verdict| verdict.at.clone()), at.first().cloned());
     }
 }

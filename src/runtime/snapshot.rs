@@ -7,8 +7,10 @@ use std::sync::Arc;
 use axum::Router;
 
 use super::mount::Mount;
+use crate::config::Config;
 use crate::layers::auth::provider::Provider;
 use crate::layers::cache::store::Store;
+use crate::layers::metrics::RouteMetrics;
 use crate::layers::rate_limit::limit::Limit;
 use crate::layers::redis::Redis;
 use crate::upstream::Upstream;
@@ -30,6 +32,8 @@ pub struct Snapshot {
     pub(super) redis: Option<Arc<Redis>>,
     pub(super) routes: Vec<Arc<str>>,
     pub(super) cache: Option<Arc<Store>>,
+    pub(super) numbers: Vec<Arc<RouteMetrics>>,
+    pub(super) config: Arc<Config>,
 }
 
 impl Snapshot {
@@ -75,6 +79,16 @@ impl Snapshot {
     /// The names of the routes, in the order in which they were written.
     pub fn routes(&self) -> &[Arc<str>] {
         &self.routes
+    }
+
+    /// The numbers of each route, in the same order; those of requests that no route takes come last.
+    pub fn numbers(&self) -> &[Arc<RouteMetrics>] {
+        &self.numbers
+    }
+
+    /// What it was made from.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
     }
 }
 

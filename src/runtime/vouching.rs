@@ -58,7 +58,7 @@ fn voucher(policy: &Arc<AuthPolicy>, tools: &Tools) -> Voucher {
             Voucher::ApiKey(parts.keys.get(policy, || ApiKeys::start(name, keys, control, recorder)))
         }
         Method::Basic(basic) => {
-            Voucher::Basic(parts.users.get(policy, || Basic::start(name, basic, workers, control, recorder)))
+            Voucher::Basic(parts.users.get(policy, || Basic::start(name, basic, workers, &tools.local, recorder)))
         }
         Method::Forward(forward) => {
             Voucher::Forward(parts.services.get(policy, || Forward::start(name, forward, workers, control, recorder)))

@@ -45,6 +45,11 @@ impl Codecs {
             .keep_alive_interval(PING_EVERY);
         Self { http1, http2 }
     }
+
+    /// What makes those of HTTP/1.1.
+    pub(super) fn http1(&self) -> &http1::Builder {
+        &self.http1
+    }
 }
 
 /// The codec of one connection.

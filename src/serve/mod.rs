@@ -6,6 +6,7 @@ pub mod dispatch;
 pub mod examine;
 pub mod listen;
 pub mod overload;
+pub mod reading;
 pub mod socket;
 pub mod workers;
 

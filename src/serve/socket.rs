@@ -157,21 +157,14 @@ impl Socket {
         let names = fields.split("\r\n").map(|field| field.split(':').next().unwrap_or_default());
         let by_codec =
             names.clone().count() <= CODEC_FIELDS.len() && names.into_iter().all(|name| CODEC_FIELDS.contains(&name));
-        by_codec.then(|| match status_line.get(9..12) {
-            Some("431" | "414") => Reason::HeaderTooLarge,
-            _ => Reason::BadRequest,
-        })
+        by_codec.then(|| refusal_in(status_line))
     }
 
     fn refuse(&mut self, reason: Reason) {
         self.refused = Some(reason);
         self.client.note_refusal(reason);
         let status = reason.facts().status;
-        let detail = match reason {
-            Reason::HeaderTooLarge => "the request head is too large",
-            _ => "the request head is malformed",
-        };
-        let body = problem::text(reason, detail, None);
+        let body = problem::text(reason, refusal_detail(reason), None);
         let head = format!(
             "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
             status.as_u16(),
@@ -195,6 +188,22 @@ impl Socket {
             }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Why the codec has refused a head, by the status line that it answers with.
+pub(super) fn refusal_in(status_line: &str) -> Reason {
+    match status_line.get(9..12) {
+        Some("431" | "414") => Reason::HeaderTooLarge,
+        _ => Reason::BadRequest,
+    }
+}
+
+/// What a client reads of that.
+pub(super) fn refusal_detail(reason: Reason) -> &'static str {
+    match reason {
+        Reason::HeaderTooLarge => "the request head is too large",
+        _ => "the request head is malformed",
     }
 }
 

@@ -46,6 +46,11 @@ impl Histogram {
         self.nanos.fetch_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    /// How many durations each bucket has by now, the last one those above all bounds.
+    pub fn counts(&self) -> [u64; BOUNDS.len() + 1] {
+        std::array::from_fn(|index| self.buckets[index].load(Ordering::Relaxed))
+    }
+
     /// Gives an example of a duration that was counted: a request whose trace can be looked up. `at` is now, since 1970.
     pub fn example(&self, duration: Duration, trace: u128, at: Duration) {
         let examples = self.examples.get_or_init(Box::default);

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_LENGTH, SET_COOKIE};
+use http::request::Parts;
 use http_body::Body;
 use hyper::upgrade::OnUpgrade;
 use tower::Service;
@@ -38,8 +39,8 @@ use crate::base::time_left::{X_REQUEST_TIMEOUT, of_grpc};
 /// Sends a route's requests to its upstream.
 #[derive(Clone, Debug)]
 pub struct Forward {
-    upstream: Arc<Bound>,
-    route: Arc<(Rewrite, Allotted)>,
+    pub(super) upstream: Arc<Bound>,
+    pub(super) route: Arc<(Rewrite, Allotted)>,
 }
 
 impl Forward {
@@ -114,6 +115,21 @@ enum Tried {
     Over(Reject),
 }
 
+/// Turns the client's head into the upstream's; tells where the request would like to go, and what is to be added.
+pub(super) fn dress(
+    upstream: &Bound,
+    rewrite: &Rewrite,
+    head: &mut Parts,
+    exchange: &Exchange,
+    now: Instant,
+) -> (Wish, Added) {
+    let balancer = upstream.balancer.load();
+    let wish = balancer.wish(head, exchange, now);
+    let added = rewrite.apply(head, exchange, &upstream.policy.host_header, &upstream.host);
+    balancer.strip(&mut head.headers);
+    (wish, added)
+}
+
 impl Journey {
     fn begin(upstream: Arc<Bound>, (rewrite, allotted): &(Rewrite, Allotted), request: Request) -> Self {
         let Request { mut head, body, mut exchange } = request;
@@ -121,11 +137,7 @@ impl Journey {
         exchange.upstream.name = Some(upstream.name.clone());
         exchange.body_in = body.meter();
         let began = clock::now();
-        let balancer = upstream.balancer.load();
-        let wish = balancer.wish(&head, &exchange, began);
-        let mut added = rewrite.apply(&mut head, &exchange, &upstream.policy.host_header, &upstream.host);
-        balancer.strip(&mut head.headers);
-        drop(balancer);
+        let (wish, mut added) = dress(&upstream, rewrite, &mut head, &exchange, began);
         let client = head.extensions.remove::<OnUpgrade>();
         let asked = added.upgrade.clone().zip(client).map(|(protocol, client)| Asked { protocol, client });
         if asked.is_none() {

@@ -27,6 +27,7 @@ pub mod lookup;
 pub mod metrics;
 mod noted;
 pub mod policy;
+pub mod preview;
 pub mod question;
 pub mod record;
 pub mod resolve;

@@ -22,7 +22,7 @@ use crate::telemetry::page::Samples;
 pub const SERIES: usize = 256;
 
 /// An upstream at one moment.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct UpstreamStatus {
     /// Its name.
     pub name: String,
@@ -45,7 +45,7 @@ pub struct UpstreamStatus {
 }
 
 /// A circuit breaker at one moment.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct CircuitStatus {
     /// What it does.
     pub state: CircuitState,
@@ -67,7 +67,7 @@ pub enum CircuitState {
 }
 
 /// An address at one moment.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AddressStatus {
     /// Where it is.
     pub address: SocketAddr,
@@ -79,6 +79,9 @@ pub struct AddressStatus {
     /// How long it is left out at least, in seconds; 0 when the next request tries whether it is well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ejected_seconds: Option<f64>,
+    /// Whether it is no address of the upstream any more.
+    #[serde(rename = "left", skip_serializing_if = "std::ops::Not::not")]
+    pub has_left: bool,
     /// Its share relative to the others.
     pub weight: u32,
     /// Whether others come first: 0 is served before 1.
@@ -99,7 +102,7 @@ pub struct AddressStatus {
 }
 
 /// What an upstream has borne of late: requests and retries of the last ten seconds or so.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct RetryStatus {
     /// Requests, without their retries.
     pub requests: u64,
@@ -146,6 +149,7 @@ impl AddressStatus {
             state,
             why,
             ejected_seconds: left_out.filter(|_| state == AddressState::Ejected).map(|left| left.as_secs_f64()),
+            has_left: endpoint.is_retired(),
             weight: endpoint.weight(),
             priority: endpoint.priority(),
             in_flight: endpoint.in_flight(),

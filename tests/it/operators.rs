@@ -21,7 +21,7 @@ async fn the_pages_are_there_and_others_are_not() {
         ("/readyz", 200, "application/json"),
         ("/metrics", 200, "text/plain; version=0.0.4; charset=utf-8"),
         ("/api/v1/status", 200, "application/json"),
-        ("/", 404, "text/plain; charset=utf-8"),
+        ("/api/v1/config", 200, "application/json"),
         ("/api/v1/nothing", 404, "text/plain; charset=utf-8"),
     ] {
         let answer = ask(gate.admin(), path).await;

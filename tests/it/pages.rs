@@ -17,7 +17,7 @@ fn get(address: SocketAddr, path: &str) -> String {
 #[test]
 fn every_page_that_is_named_anywhere_is_there() {
     let gate = Gate::start("[[routes]]\nprefix = \"/\"\nupstream = \"http://127.0.0.1:1\"");
-    for page in ["/livez", "/readyz", "/metrics", "/api/v1/status"] {
+    for page in ["/livez", "/readyz", "/metrics", "/status", "/api/v1/status", "/api/v1/config"] {
         let answer = get(gate.admin(), page);
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{page}: {answer}");
     }

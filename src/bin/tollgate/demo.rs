@@ -200,7 +200,7 @@ fn welcome(
     tokens: &str,
 ) -> String {
     let admin = admin.map_or_else(String::new, |admin| {
-        format!("  its status       http://{admin}/api/v1/status\n  its metrics      http://{admin}/metrics\n")
+        format!("  its status       http://{admin}/status\n  its metrics      http://{admin}/metrics\n")
     });
     format!(
         "{replicas} backends, a DNS server that names them (for {TTL_SECONDS} s, it says), an issuer and a gateway are up.\n\n\

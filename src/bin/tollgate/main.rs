@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod config;
 mod demo;
+mod explain;
 mod hello;
 mod io;
 mod man;
@@ -63,6 +64,7 @@ commands! {
     Check(check::Check),
     Config(config::Show),
     Routes(routes::Routes),
+    Explain(explain::Explain),
     Schema(schema::Schema),
     Probe(probe::Probe),
     Purge(purge::Purge),

@@ -47,7 +47,8 @@ impl Probe {
     }
 }
 
-fn field(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+/// A field as it is written: its name, a colon, its value.
+pub(crate) fn field(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = text.split_once(':').ok_or("it needs a colon: 'Name: value'")?;
     let name = name.trim().parse().map_err(|_| format!("{name:?} is not a field name"))?;
     let value = value.trim().parse().map_err(|_| "the value has a character that no field may have".to_owned())?;

@@ -38,6 +38,11 @@ impl Asked {
         Self { route, rule, by, terms, recorder }
     }
 
+    /// What is asked, and of whom.
+    pub(super) fn terms(&self) -> (&RouteAuth, &By) {
+        (&self.rule, &self.by)
+    }
+
     /// What becomes of a request. Only one that has waited is not judged at the moment at which it came.
     pub(super) fn decide(self: &Arc<Self>, request: &mut Request, may_wait: bool) -> Verdict<()> {
         let now = if may_wait { request.exchange.started } else { clock::now() };

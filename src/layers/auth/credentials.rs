@@ -79,6 +79,11 @@ impl Credentials {
         tokens.map(|provider| &provider.tally).chain(keys.map(|keys| &keys.tally)).chain(passwords)
     }
 
+    /// The policies of tokens, and where any of them looks for one.
+    pub(super) fn tokens(&self) -> (&[Arc<Provider>], &[TokenPlace]) {
+        (&self.tokens, &self.places)
+    }
+
     /// Finds what a request brings, and judges it.
     pub(super) fn find(&self, request: &Request, moment: Moment, may_wait: bool) -> Finding<'_> {
         let worker = request.exchange.origin.worker;
@@ -144,7 +149,7 @@ impl Credentials {
 
     /// The provider that a token is from: the one of its issuer; of several, the one that has its key. What the token
     /// says is not verified yet, so all that it chooses is by whose rules it is refused.
-    fn choose(&self, jws: &Jws<'_>, moment: Moment) -> Option<&Arc<Provider>> {
+    pub(super) fn choose(&self, jws: &Jws<'_>, moment: Moment) -> Option<&Arc<Provider>> {
         if let [only] = self.tokens.as_slice() {
             return Some(only);
         }

@@ -21,6 +21,7 @@ mod asked;
 pub mod basic;
 pub mod claims;
 pub mod credentials;
+pub mod examine;
 pub mod failure;
 pub mod fetch;
 pub mod forward;

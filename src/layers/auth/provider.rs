@@ -85,6 +85,16 @@ impl Provider {
         &self.keys
     }
 
+    /// What its tokens must be, and where its keys come from.
+    pub(super) fn policy(&self) -> &JwtPolicy {
+        &self.policy
+    }
+
+    /// Whether the token of this id was taken back.
+    pub(super) fn has_revoked(&self, id: &str) -> bool {
+        self.revoked.as_ref().is_some_and(|revoked| revoked.has(id))
+    }
+
     /// Where its tokens are.
     pub fn token_from(&self) -> &[TokenPlace] {
         &self.policy.token_from
@@ -164,9 +174,8 @@ impl Provider {
     }
 
     fn not_revoked(&self, verified: &Verified) -> Result<(), Failure> {
-        let id = verified.token_id.as_deref();
-        match self.revoked.as_ref().zip(id) {
-            Some((revoked, id)) if revoked.has(id) => Err(Failure::Revoked("its id is in revoked_file")),
+        match verified.token_id.as_deref() {
+            Some(id) if self.has_revoked(id) => Err(Failure::Revoked("its id is in revoked_file")),
             _ => Ok(()),
         }
     }

@@ -54,6 +54,13 @@ pub struct Session {
     secure: bool,
 }
 
+impl Session {
+    /// Whether the client has brought a good cookie.
+    pub fn is_known(&self) -> bool {
+        self.tag.is_some()
+    }
+}
+
 impl Sessions {
     /// With a key that nobody knows.
     ///

@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub(crate) mod backend;
+pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod collector;
 pub(crate) mod crowd;
@@ -23,6 +24,7 @@ pub(crate) mod town;
 pub(crate) mod wire;
 
 pub(crate) use backend::{Backend, OK, Peer};
+pub(crate) use browser::Browser;
 pub(crate) use client::{Client, Client2, ask, get};
 pub(crate) use eventually::{eventually, eventually_async, eventually_some};
 pub(crate) use gateway::Gate;

@@ -4,11 +4,11 @@
     apt-get install valgrind
     cargo build --profile profiling && benches/instructions.py [--requests 2000] [VARIANT...]
 
-The gateway runs under callgrind with one worker, and is sent a few hundred requests over one connection, then, started
-anew, so many more. The difference counts what the gateway's own code does for a request, on all of its threads: it does
-not depend on what else the machine does, and sees nothing of the kernel. Loopback only; each run ends by itself.
+The gateway runs under callgrind with one worker, and is sent a few hundred requests over one connection to warm up; then
+it is counted what so many more take, on all of its threads. That hardly depends on what else the machine does, and sees
+nothing of the kernel. Loopback only; each run ends by itself.
 """
-import argparse, http.server, pathlib, re, signal, socket, subprocess, sys, tempfile, threading, time
+import argparse, http.server, pathlib, re, socket, subprocess, sys, tempfile, threading, time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BINARY = ROOT / "target/profiling/tollgate"
@@ -60,48 +60,58 @@ def connect(port):
     sys.exit(f"nobody serves on port {port}")
 
 
-def ask(requests):
+def ask(stream, requests):
     """Sends so many requests over one connection, one after the other."""
-    with connect(GATEWAY) as stream:
-        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        request = b"GET /orders/1?page=2 HTTP/1.1\r\nhost: api.example.com\r\nuser-agent: bench\r\naccept: */*\r\n\r\n"
-        for _ in range(requests):
-            stream.sendall(request)
-            answer = b""
-            while b"\r\n\r\n" not in answer:
-                answer += stream.recv(65536)
-            length = int(re.search(rb"content-length: (\d+)", answer, re.I).group(1))
-            body = len(answer.split(b"\r\n\r\n", 1)[1])
-            while body < length:
-                body += len(stream.recv(65536))
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    request = b"GET /orders/1?page=2 HTTP/1.1\r\nhost: api.example.com\r\nuser-agent: bench\r\naccept: */*\r\n\r\n"
+    for _ in range(requests):
+        stream.sendall(request)
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += stream.recv(65536)
+        length = int(re.search(rb"content-length: (\d+)", answer, re.I).group(1))
+        body = len(answer.split(b"\r\n\r\n", 1)[1])
+        while body < length:
+            body += len(stream.recv(65536))
 
 
-def instructions(config, requests):
+def control(folder, gateway, order):
+    """Orders callgrind about; it acts when the program does something next, which its timers see to."""
+    subprocess.run(["callgrind_control", order, str(gateway.pid)], cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def instructions(binary, config, requests):
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         (folder / "gateway.toml").write_text(
             f'[server]\nlisten = ["127.0.0.1:{GATEWAY}"]\nworkers = 1\n[admin]\nlisten = "off"\n'
             f'[upstreams.u]\naddresses = ["127.0.0.1:{BACKEND}"]\n{config}[[routes]]\nprefix = "/"\nupstream = "u"\n')
         out = folder / "counted"
-        command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", BINARY, "run", "--config", folder / "gateway.toml"]
+        command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", binary, "run", "--config", folder / "gateway.toml"]
         gateway = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            ask(requests)
-            gateway.send_signal(signal.SIGTERM)
-            gateway.wait(120)
+            with connect(GATEWAY) as stream:
+                ask(stream, WARM)
+                control(folder, gateway, "--zero")
+                ask(stream, requests)
+                control(folder, gateway, "--dump")
         finally:
             gateway.kill()
-        return sum(int(count) for count in re.findall(r"^(?:summary|totals): (\d+)", out.read_text(), re.M)[-1:])
+            gateway.wait()
+        dump = pathlib.Path(f"{out}.1").read_text()
+        return int(re.search(r"^(?:summary|totals): (\d+)", dump, re.M).group(1)) / requests
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--binary", type=pathlib.Path, default=BINARY)
     parser.add_argument("variants", nargs="*", help="those whose names have this in them")
     arguments = parser.parse_args()
+    binary = arguments.binary
     sink = http.server.ThreadingHTTPServer(("127.0.0.1", COLLECTOR), Sink)
     threading.Thread(target=sink.serve_forever, daemon=True).start()
-    backend = subprocess.Popen([BINARY, "hello", "--listen", f"127.0.0.1:{BACKEND}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    backend = subprocess.Popen([binary, "hello", "--listen", f"127.0.0.1:{BACKEND}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         connect(BACKEND).close()
         first = None
@@ -109,9 +119,7 @@ def main():
         for name, config in VARIANTS.items():
             if arguments.variants and first is not None and not any(part in name for part in arguments.variants):
                 continue
-            few = instructions(config, WARM)
-            many = instructions(config, WARM + arguments.requests)
-            each = (many - few) / arguments.requests
+            each = instructions(binary, config, arguments.requests)
             first = first or each
             print(f"| {name} | {each:,.0f} | {each - first:+,.0f} ({(each / first - 1) * 100:+.1f} %) |", flush=True)
     finally:

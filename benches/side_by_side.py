@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""CPU time per forwarded request of Tollgate, HAProxy and nginx, side by side on this machine.
+"""CPU time per forwarded request of Tollgate, HAProxy and nginx, side by side on this machine; of cache hits beside
+Varnish and Caddy too, where they are installed.
 
-    apt-get install wrk haproxy nginx-light
-    cargo build --release && benches/side_by_side.py [--rounds 5] [--scenario plain|routes|idle|jwt|limits]
+    apt-get install wrk haproxy nginx-light varnish
+    cargo build --release && benches/side_by_side.py [--rounds 5] [--scenario plain|routes|idle|jwt|limits|cache-1k|cache-64k]
 
 Each proxy runs with one worker on core 0; the load (wrk, 32 connections) and the origins (nginx on three loopback ports)
 run on core 1. Rounds take the proxies in turn, so that a machine that slows down slows all of them; the table shows
-medians and the ratio to HAProxy round by round. CPU time is what the kernel charged to the proxy's process, divided by
+medians and the ratio to HAProxy, or for hits to nginx, round by round. Caddy has no cache of its own: its row is what
+forwarding to the origin costs instead. CPU time is what the kernel charged to the proxy's process, divided by
 the requests that wrk counted: it hardly depends on what else runs, requests per second do. Loopback only; each run ends
 by itself.
 
@@ -20,13 +22,20 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 ORIGINS = [9101, 9102, 9103]
 TICK = os.sysconf("SC_CLK_TCK")
 PORTS = {"tollgate": 8120, "haproxy": 8121, "nginx": 8122}
+CACHES = {**PORTS, "varnish": 8133, "caddy": 8134}
+SIZES = {"cache-1k": 1 << 10, "cache-64k": 64 << 10}
 GUARDED = {"tollgate": 8123, "envoy": 8124, "envoy plain": 8125}
 ISSUERS = {"RS256": 8126, "ES256": 8127}
 REPEATED, NEW = 64, 20_000  # a worker's cache of verified tokens has at most 8,192
 
 
 def origin_conf(folder):
-    servers = "".join(f"server {{ listen 127.0.0.1:{port}; location / {{ return 200 '{'x' * 64}'; }} }}\n" for port in ORIGINS)
+    for name, size in SIZES.items():
+        (folder / name).write_bytes(b"x" * size)
+    servers = "".join(
+        f"server {{ listen 127.0.0.1:{port}; root {folder}; add_header Cache-Control 'public, max-age=3600';"
+        f" location / {{ return 200 '{'x' * 64}'; }}"
+        + "".join(f" location /{name} {{ }}" for name in SIZES) + " }\n" for port in ORIGINS)
     return nginx_conf(folder, servers)
 
 
@@ -57,6 +66,35 @@ def commands(folder, routes):
     return {"tollgate": [ROOT / "target/release/tollgate", "run", "--config", folder / "gateway.toml"],
             "haproxy": ["haproxy", "-db", "-f", folder / "haproxy.cfg"],
             "nginx": ["nginx", "-p", folder, "-c", folder / "nginx.conf"]}
+
+
+def caching(folder):
+    """The same for proxies that answer from what they have kept; in memory, or in the system's page cache."""
+    port = ORIGINS[0]
+    (folder / "gateway.toml").write_text(
+        f'[server]\nlisten = ["127.0.0.1:{CACHES["tollgate"]}"]\nworkers = 1\n[admin]\nlisten = "off"\n[log]\naccess = "off"\n'
+        f'[[routes]]\nprefix = "/"\nupstream = "http://127.0.0.1:{port}"\ncache = true\n')
+    (folder / "haproxy.cfg").write_text(
+        "global\n nbthread 1\ncache c\n total-max-size 64\n max-object-size 262144\n max-age 3600\n"
+        "defaults\n mode http\n option http-keep-alive\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n maxconn 4000\n"
+        f"frontend f\n bind 127.0.0.1:{CACHES['haproxy']}\n default_backend b\nbackend b\n"
+        f" http-request cache-use c\n http-response cache-store c\n server s 127.0.0.1:{port}\n")
+    (folder / "nginx.conf").write_text(nginx_conf(folder, (
+        f"proxy_cache_path {folder}/kept keys_zone=kept:16m;\nsendfile on; tcp_nopush on; open_file_cache max=100;\n"
+        f"server {{ listen 127.0.0.1:{CACHES['nginx']}; location / {{ proxy_pass http://127.0.0.1:{port}; proxy_cache kept;"
+        " add_header X-Cache $upstream_cache_status; } }\n")))
+    (folder / "varnish.vcl").write_text(f'vcl 4.1;\nbackend default {{ .host = "127.0.0.1"; .port = "{port}"; }}\n')
+    (folder / "Caddyfile").write_text(
+        f"{{\n admin off\n auto_https off\n}}\nhttp://127.0.0.1:{CACHES['caddy']} {{\n reverse_proxy 127.0.0.1:{port}\n}}\n")
+    all_of_them = {
+        "tollgate": [ROOT / "target/release/tollgate", "run", "--config", folder / "gateway.toml"],
+        "haproxy": ["haproxy", "-db", "-f", folder / "haproxy.cfg"],
+        "nginx": ["nginx", "-p", folder, "-c", folder / "nginx.conf"],
+        "varnish": ["varnishd", "-F", "-a", f"127.0.0.1:{CACHES['varnish']}", "-f", folder / "varnish.vcl", "-s", "malloc,64m",
+                    "-n", folder / "varnish", "-p", "thread_pools=1"],
+        "caddy": ["env", "GOMAXPROCS=1", "caddy", "run", "--adapter", "caddyfile", "--config", folder / "Caddyfile"]}
+    programs = {"varnish": "varnishd", "caddy": "caddy"}
+    return {name: command for name, command in all_of_them.items() if shutil.which(programs.get(name, "env"))}
 
 
 def start(core, command, port):
@@ -233,41 +271,45 @@ def limits(rounds):
 def main():
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--rounds", type=int, default=5)
-    flags.add_argument("--scenario", choices=["plain", "routes", "idle", "jwt", "limits"], default="plain")
+    flags.add_argument("--scenario", choices=["plain", "routes", "idle", "jwt", "limits", *SIZES], default="plain")
     given = flags.parse_args()
     missing = [tool for tool in ("wrk", "haproxy", "nginx", "taskset") if not shutil.which(tool)]
     if missing:
         sys.exit("not installed: " + ", ".join(missing))
     if given.scenario == "limits":
         return limits(max(1, min(given.rounds, 50)))
-    path = "/svc0500/x" if given.scenario == "routes" else "/"
-    running, figures = [], {name: [] for name in PORTS}
+    hits = given.scenario in SIZES
+    ports, judge = (CACHES, "nginx") if hits else (PORTS, "haproxy")
+    path = "/svc0500/x" if given.scenario == "routes" else f"/{given.scenario}" if hits else "/"
+    running, figures = [], {}
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        (folder / "origin.conf").write_text(origin_conf(folder / "origin"))
+        folder.chmod(0o755)  # proxies that change to a user of their own read their configuration there
         (folder / "origin").mkdir()
+        (folder / "origin.conf").write_text(origin_conf(folder / "origin"))
         try:
             running.append(start(1, ["nginx", "-p", folder / "origin", "-c", folder / "origin.conf"], ORIGINS[0]))
             if given.scenario == "jwt":
                 return jwt(folder, max(1, min(given.rounds, 50)), running)
-            proxies = {proxy: start(0, command, PORTS[proxy])
-                       for proxy, command in commands(folder, 1000 if given.scenario == "routes" else 0).items()}
+            wanted = caching(folder) if hits else commands(folder, 1000 if given.scenario == "routes" else 0)
+            proxies = {proxy: start(0, command, ports[proxy]) for proxy, command in wanted.items()}
+            figures.update({proxy: [] for proxy in proxies})
             running.extend(proxies.values())
             # Memory that is given back is used again, so only the first connections of a process tell what they cost.
             rounds = 1 if given.scenario == "idle" else max(1, min(given.rounds, 50))
             for _ in range(rounds):
                 for proxy, process in proxies.items():
-                    figure = idle_kib(process, PORTS[proxy]) if given.scenario == "idle" else \
-                        microseconds(process, f"http://127.0.0.1:{PORTS[proxy]}{path}")
+                    figure = idle_kib(process, ports[proxy]) if given.scenario == "idle" else \
+                        microseconds(process, f"http://127.0.0.1:{ports[proxy]}{path}")
                     figures[proxy].append(figure)
         finally:
             for process in running:
                 process.terminate()
                 process.wait()
     unit = "KiB per idle connection" if given.scenario == "idle" else "CPU µs per request"
-    print(f"| {given.scenario} | {unit}, median (least to most) | × HAProxy |\n|---|---|---|")
+    print(f"| {given.scenario} | {unit}, median (least to most) | × {judge} |\n|---|---|---|")
     for proxy, values in figures.items():
-        ratio = statistics.median(own / other for own, other in zip(values, figures["haproxy"]))
+        ratio = statistics.median(own / other for own, other in zip(values, figures[judge]))
         print(f"| {proxy} | {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f}) | {ratio:.2f} |")
 
 

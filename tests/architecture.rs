@@ -32,6 +32,7 @@ const NARROW: &[(&str, &[&str])] = &[
 const SETTINGS: &[&str] = &[
     "upstream::policy",
     "layers::auth::policy",
+    "layers::cache::policy",
     "layers::auth::algorithm",
     "layers::auth::claims",
     "layers::auth::keys",

@@ -1,8 +1,14 @@
 //! What must hold for every input, tried on inputs that nobody thought of.
 #![allow(clippy::unwrap_used, reason = "a test ends with what it did not expect")]
 
+#[path = "properties/cache.rs"]
+mod cache;
+#[path = "properties/cache_fields.rs"]
+mod cache_fields;
 #[path = "properties/endpoints.rs"]
 mod endpoints;
+#[path = "properties/trace.rs"]
+mod trace;
 
 use std::net::IpAddr;
 

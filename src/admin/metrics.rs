@@ -40,5 +40,6 @@ fn page(desk: &Desk, form: Form) -> String {
     snapshot.upstreams().iter().for_each(|upstream| upstream.measure(&mut samples));
     snapshot.providers().iter().for_each(|provider| provider.keys().status().measure(&mut samples));
     snapshot.limits().iter().for_each(|limit| limit.status().measure(&mut samples));
+    snapshot.cache().into_iter().for_each(|store| store.status().measure(&mut samples));
     desk.recorder.page(form, &samples)
 }

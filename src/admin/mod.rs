@@ -1,6 +1,7 @@
 //! Floor 5: the operators' face, on a listener of its own: health, metrics, status. Never on the path of a request.
 
 pub mod addresses;
+pub mod cache;
 pub mod config;
 pub mod events;
 pub mod feed;
@@ -103,6 +104,7 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .merge(page::router())
         .route("/api/v1/log/level", get(log::get).put(log::set))
         .route("/api/v1/reload", post(reload::reload))
+        .route("/api/v1/cache/purge", post(cache::purge))
         .route("/api/v1/upstreams/{upstream}/addresses/{address}/drain", post(addresses::drain))
         .route("/api/v1/upstreams/{upstream}/addresses/{address}/undrain", post(addresses::undrain))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })

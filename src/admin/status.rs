@@ -11,6 +11,7 @@ use super::Desk;
 use super::guard::Rule;
 use crate::base::clock;
 use crate::layers::auth::keyset::KeySetStatus;
+use crate::layers::cache::store::CacheStatus;
 use crate::layers::rate_limit::limit::LimitStatus;
 use crate::layers::redis::RedisStatus;
 use crate::runtime::reloads::Verdict;
@@ -40,6 +41,9 @@ pub struct Status {
     pub routes: Vec<Arc<str>>,
     /// The keys that verify tokens, by the name of their policy.
     pub keys: Vec<KeySetStatus>,
+    /// What is kept of responses, where any route keeps some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheStatus>,
     /// How much may pass, in name order.
     pub limits: Vec<LimitStatus>,
     /// The Redis that limits are counted in, if any are.
@@ -80,6 +84,7 @@ impl Status {
                 .collect(),
             routes: snapshot.routes().to_vec(),
             keys: snapshot.providers().iter().map(|provider| provider.keys().status()).collect(),
+            cache: snapshot.cache().map(|store| store.status()),
             limits: snapshot.limits().iter().map(|limit| limit.status()).collect(),
             redis: snapshot.redis().map(|redis| redis.status()),
             upstreams: snapshot.upstreams().iter().map(|upstream| upstream.status()).collect(),

@@ -11,7 +11,8 @@ use http::{HeaderValue, Method, Uri, Version};
 use tokio::sync::oneshot;
 
 use super::body::Meter;
-use super::client::Busy;
+use super::cache::CacheNote;
+use super::client::{Busy, Client};
 use super::clock;
 use super::headers::Survey;
 use super::identity::Identity;
@@ -58,6 +59,8 @@ pub struct Exchange {
     limit_left: f32,
     /// When the response head must be there.
     pub deadline: Option<Instant>,
+    /// What the cache did, where there is one.
+    pub cache: Option<CacheNote>,
     /// The request body's meter, where there is a body.
     pub body_in: Option<Arc<Meter>>,
     /// What the upstream did.
@@ -176,6 +179,7 @@ impl Exchange {
             limit: None,
             limit_left: 1.0,
             deadline: None,
+            cache: None,
             body_in: None,
             upstream: UpstreamNotes::default(),
             answer: Answer::default(),
@@ -186,6 +190,28 @@ impl Exchange {
             seats: [None, None],
             kept: Vec::new(),
         }
+    }
+
+    /// One that no client waits for, begun now for the same thing by the same right: nobody hears of its end, and it holds
+    /// no place of the client's.
+    pub fn detached(&self, now: Instant) -> Self {
+        let outbox = self.busy.client().outbox().cloned();
+        let client = Client::through(outbox, self.origin.peer.ip(), Vec::new());
+        let (mut head, ()) = http::Request::new(()).into_parts();
+        // An older client hears of no interim responses.
+        head.version = Version::HTTP_10;
+        let mut exchange = Self::new(self.origin, client.begin(true), now, &head);
+        exchange.id.clone_from(&self.id);
+        exchange.client = self.client;
+        exchange.target = self.target.clone();
+        exchange.survey = self.survey;
+        exchange.ambiguous_path = self.ambiguous_path;
+        exchange.host.clone_from(&self.host);
+        exchange.user_agent.clone_from(&self.user_agent);
+        exchange.route.clone_from(&self.route);
+        exchange.identity.clone_from(&self.identity);
+        exchange.deadline = self.deadline.map(|due| now + due.saturating_duration_since(self.started));
+        exchange
     }
 
     /// Adds somebody to tell when this is over. There is room for three: the log, the metrics and the

@@ -3,6 +3,7 @@
 pub mod added;
 pub mod alarm;
 pub mod body;
+pub mod cache;
 pub mod client;
 pub mod clock;
 pub mod cookies;

@@ -58,6 +58,8 @@ pub enum Reason {
     UpstreamTimeout,
     /// The route's `timeout` ran out.
     DeadlineExceeded,
+    /// The client takes a stored response only, and there is none.
+    NotCached,
     /// A fault of the gateway itself.
     Internal,
 }
@@ -75,7 +77,7 @@ pub struct Facts {
 
 impl Reason {
     /// Every reason there is.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::NoRoute,
         Self::MethodNotAllowed,
         Self::BadRequest,
@@ -100,6 +102,7 @@ impl Reason {
         Self::UpstreamProtocol,
         Self::UpstreamTimeout,
         Self::DeadlineExceeded,
+        Self::NotCached,
         Self::Internal,
     ];
 
@@ -132,6 +135,7 @@ impl Reason {
             Self::UpstreamProtocol => (StatusCode::BAD_GATEWAY, "upstream_protocol", "Upstream answered badly"),
             Self::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "Upstream timed out"),
             Self::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", "Deadline exceeded"),
+            Self::NotCached => (StatusCode::GATEWAY_TIMEOUT, "not_cached", "Not in the cache"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
         };
         Facts { status, code, title }

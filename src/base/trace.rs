@@ -174,12 +174,25 @@ fn hex(text: &[u8], length: usize) -> Option<u128> {
     })
 }
 
-/// Writes a number in hexadecimal digits, as many as there is room for.
+/// Writes the last digits of a number in hexadecimal, as many as there is room for.
 pub fn digits(room: &mut [u8], mut value: u128) {
-    for digit in room.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(value & 15) as usize];
-        value >>= 4;
+    for part in room.rchunks_mut(8) {
+        let eight = eight_digits(value as u32);
+        part.copy_from_slice(&eight[8 - part.len()..]);
+        value >>= 32;
     }
+}
+
+/// All at once: a table would be looked up for each, which was half of what an unrecorded trace cost.
+fn eight_digits(value: u32) -> [u8; 8] {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // Each four bits get a byte of their own.
+    let mut spread = u64::from(value);
+    spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;
+    spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
+    spread = (spread | spread << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = (spread + 6 * ONES) >> 4 & ONES; // one where it is more than nine
+    (spread + u64::from(b'0') * ONES + u64::from(b'a' - b'9' - 1) * letters).to_be_bytes()
 }
 
 #[cfg(test)]
@@ -196,6 +209,17 @@ mod tests {
         assert!(trace.is_sampled() && !trace.takes_part() && trace.field().is_none());
         trace.span = 0xab;
         assert_eq!(trace.field().unwrap(), "00-4bf92f3577b34da6a3ce929d0e0e4736-00000000000000ab-01");
+    }
+
+    #[test]
+    fn digits_are_those_of_the_formatter() {
+        for value in [0, 9, 10, 0xf, 0x9a, 0x0123_4567_89ab_cdef_fedc_ba98_7654_3210, u128::MAX] {
+            for length in [2, 16, 32] {
+                let mut room = vec![b'?'; length];
+                digits(&mut room, value);
+                assert_eq!(String::from_utf8(room).unwrap(), format!("{value:032x}")[32 - length..]);
+            }
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod auth;
 mod balance;
+mod cache;
 mod cors;
 mod health;
 mod limit;
@@ -44,6 +45,7 @@ pub(super) fn check(file: &ConfigFile, context: &Context, findings: &mut Finding
         admin: admin(&file.admin, &server, context, findings),
         dns: dns(&file.dns, findings),
         log: log(&file.log),
+        cache: cache::cache(file, findings),
         tracing: tracing(&file.tracing, context, findings),
         auth,
         rate_limits,

@@ -37,6 +37,7 @@ impl From<&Config> for ConfigFile {
             admin: (&config.admin).into(),
             dns: (&config.dns).into(),
             log: (&config.log).into(),
+            cache: (&config.cache).into(),
             tracing: (&config.tracing).into(),
             auth: config.auth.iter().map(|policy| (policy.name.clone(), policy.as_ref().into())).collect(),
             rate_limits: config
@@ -196,6 +197,7 @@ impl From<&RouteConfig> for RouteSettings {
             allow_ips: Text::list(&route.allow_ips),
             deny_ips: Text::list(&route.deny_ips),
             auth: route.auth.as_ref().map(Into::into),
+            cache: route.cache.as_ref().map(Into::into),
             cors: route.cors.as_ref().map(Into::into),
             rate_limit: limit::route(&route.rate_limits),
         }

@@ -4,6 +4,7 @@
 
 mod auth;
 mod balance;
+mod cache;
 mod cors;
 mod health;
 mod limit;
@@ -24,6 +25,7 @@ pub use self::auth::{
     AuthSettings, ClaimSettings, ClaimValue, FilesSettings, NamesSettings, RouteAuthSettings, RouteAuthTable,
 };
 pub use self::balance::{BalanceSettings, BalanceTable, StickySettings};
+pub use self::cache::{CacheSettings, RouteCacheSettings, RouteCacheTable};
 pub use self::cors::CorsSettings;
 pub use self::health::{EjectSettings, HealthSettings};
 pub use self::limit::{LimitKeySettings, LimitSettings, LimitUseSettings, LimitUseTable, RouteLimitsSettings};
@@ -49,6 +51,8 @@ pub struct ConfigFile {
     pub dns: DnsSettings,
     /// The program's log and the access log.
     pub log: LogSettings,
+    /// What responses are kept in, for all routes that have a cache.
+    pub cache: CacheSettings,
     /// Which requests leave a trace, and who gets it.
     pub tracing: TracingSettings,
     /// Ways to prove who one is: tables by name, which routes refer to.

@@ -25,6 +25,7 @@ use ipnet::IpNet;
 
 use crate::base::secret::Secret;
 use crate::layers::auth::policy::{AuthPolicy, RouteAuth};
+use crate::layers::cache::policy::{CachePolicy, RouteCachePolicy};
 use crate::layers::cors::policy::CorsPolicy;
 use crate::layers::rate_limit::policy::{LimitPolicy, LimitUse};
 use crate::layers::redis::policy::RedisPolicy;
@@ -41,6 +42,8 @@ pub struct Config {
     pub dns: DnsPolicy,
     /// `[log]`
     pub log: LogConfig,
+    /// `[cache]`
+    pub cache: CachePolicy,
     /// `[tracing]`
     pub tracing: TracingConfig,
     /// `[auth.*]`, in name order.
@@ -243,6 +246,8 @@ pub struct RouteConfig {
     pub deny_ips: Vec<IpNet>,
     /// Who may pass; `None` means everybody.
     pub auth: Option<RouteAuth>,
+    /// What it keeps; `None` means nothing.
+    pub cache: Option<RouteCachePolicy>,
     /// What pages of other origins may; `None` leaves it to the upstream.
     pub cors: Option<CorsPolicy>,
     /// How much may pass; empty means everything.

@@ -27,6 +27,7 @@ use serde::ser::{Serialize, Serializer};
 use super::{AccessTarget, HostMatch};
 use crate::base::units::{ByteRate, Rate, Size};
 use crate::layers::auth::policy::TokenPlace;
+use crate::layers::cache::policy::Part;
 use crate::layers::cors::policy::Origin;
 use crate::layers::rate_limit::policy::KeyPart;
 use crate::upstream::policy::{Condition, HashKey, HostHeader};
@@ -116,6 +117,7 @@ pub const FORMATS: &[Format] = &[
     Format::of::<WebUrl>(),
     Format::of::<Moment>(),
     Format::of::<TokenPlace>(),
+    Format::of::<Part>(),
     Format::of::<Origin>(),
     Format::of::<RedisAddress>(),
     Format::of::<Rate>(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
@@ -41,16 +41,42 @@ pub enum FetchError {
 /// # Errors
 /// There is no whole answer.
 pub async fn get(target: &Target, fields: &HeaderMap) -> Result<(StatusCode, Bytes), FetchError> {
-    tokio::time::timeout(TIME, ask(target, fields)).await.unwrap_or(Err(FetchError::Time))
+    ask(Method::GET, target, fields, Bytes::new()).await
 }
 
-async fn ask(target: &Target, fields: &HeaderMap) -> Result<(StatusCode, Bytes), FetchError> {
+/// POST with these fields and this body.
+///
+/// # Errors
+/// There is no whole answer.
+pub async fn post(
+    target: &Target,
+    fields: &HeaderMap,
+    body: impl Into<Bytes>,
+) -> Result<(StatusCode, Bytes), FetchError> {
+    ask(Method::POST, target, fields, body.into()).await
+}
+
+async fn ask(
+    method: Method,
+    target: &Target,
+    fields: &HeaderMap,
+    body: Bytes,
+) -> Result<(StatusCode, Bytes), FetchError> {
+    tokio::time::timeout(TIME, send(method, target, fields, body)).await.unwrap_or(Err(FetchError::Time))
+}
+
+async fn send(
+    method: Method,
+    target: &Target,
+    fields: &HeaderMap,
+    body: Bytes,
+) -> Result<(StatusCode, Bytes), FetchError> {
     let stream = TcpStream::connect(target.address()).await;
     let stream = stream.map_err(|error| FetchError::Connect(target.address().to_owned(), error))?;
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
     let _driver = tasks::spawn(async move { drop(connection.await) });
-    let mut request = Request::new(Empty::<Bytes>::new());
-    *request.method_mut() = Method::GET;
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = method;
     *request.uri_mut() = target.path().into();
     *request.headers_mut() = fields.clone();
     request.headers_mut().insert(header::HOST, target.host().clone());

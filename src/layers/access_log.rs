@@ -187,6 +187,9 @@ fn write_answer(line: &mut Line<'_>, exchange: &Exchange, took: Duration) {
     if upstream.tries > 0 {
         line.number("tries", u64::from(upstream.tries));
     }
+    if let Some(cache) = exchange.cache {
+        line.text("cache", cache.as_str());
+    }
     if let Some(identity) = &exchange.identity {
         line.text("auth", &identity.auth);
         if let Some(subject) = &identity.subject {

@@ -5,6 +5,7 @@
 pub mod access_log;
 pub mod auth;
 pub mod body_limit;
+pub mod cache;
 pub mod cors;
 pub mod deadline;
 pub mod gate;
@@ -25,6 +26,8 @@ use crate::base::request::{Refused, Request, Response};
 use access_log::AccessLog;
 use auth::Auth;
 use body_limit::BodyLimit;
+use cache::Cache;
+use cache::service::{CacheLayer, Cached};
 use cors::Cors;
 use deadline::Deadline;
 use gate::{GateLayer, Gated};
@@ -67,6 +70,10 @@ pub struct Policies {
     pub late_limits: Option<Arc<RateLimit>>,
     /// The budget of bytes.
     pub body_limit: Option<Arc<BodyLimit>>,
+    /// Notes how long the cache takes, with what it has to fetch.
+    pub cache_step: Option<Arc<Step>>,
+    /// What has been answered before.
+    pub cache: Option<Arc<Cache>>,
 }
 
 /// A route's layers around the service `S` that answers.
@@ -80,12 +87,13 @@ type Admitted<S> =
     Gated<IpAccess, Gated<PathGuard, Gated<Cors, Gated<RateLimit, Gated<InFlight, Gated<Deadline, S>>>>>>;
 
 /// Those that find out who asks, and what that one may do.
-type Identified<S> = Gated<Step, Gated<Auth, Gated<RateLimit, Gated<BodyLimit, S>>>>;
+type Identified<S> = Gated<Step, Gated<Auth, Gated<RateLimit, Gated<BodyLimit, Gated<Step, Cached<S>>>>>>;
 
 /// Puts a route's layers around `inner`, outermost first. Moving a line changes behaviour: read its reason first.
 pub fn stack<S>(policies: &Policies, inner: S) -> Stack<S>
 where
-    S: Service<Request, Response = Response, Error = Refused> + Clone,
+    S: Service<Request, Response = Response, Error = Refused> + Clone + Send + Sync + 'static,
+    S::Future: Send,
 {
     ServiceBuilder::new()
         .layer(GateLayer(Some(policies.request_id.clone()))) // first: every line and every refusal names the id
@@ -102,5 +110,7 @@ where
         .layer(GateLayer(policies.auth.clone())) // behind limits by address: signatures cost; before what asks who it is
         .layer(GateLayer(policies.late_limits.clone())) // behind auth, which says who asks
         .layer(GateLayer(policies.body_limit.clone())) // before anything that reads or forwards a body
+        .layer(GateLayer(policies.cache_step.clone())) // around what it times
+        .layer(CacheLayer(policies.cache.clone())) // last: a stored answer passes by everything above, and saves all below
         .service(inner)
 }

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::Router;
 use tokio::runtime::Handle;
 
+use super::caching::Caching;
 use super::limits::Limits;
 use super::mount::{Answerer, Mount, Route};
 use super::parts::Parts;
@@ -20,6 +21,7 @@ use crate::config::order::{Entry, covers_host, entries, shares_host};
 use crate::config::{Config, EncodedSlashes, HostMatch, PathMatch, RouteConfig};
 use crate::layers::access_log::{AccessLog, Lines};
 use crate::layers::body_limit::BodyLimit;
+use crate::layers::cache::policy::{CachePolicy, Sharing};
 use crate::layers::cors::Cors;
 use crate::layers::deadline::Deadline;
 use crate::layers::in_flight::InFlight;
@@ -84,6 +86,13 @@ impl Tools {
     }
 }
 
+/// What routes have together.
+struct Shared {
+    vouching: Vouching,
+    limits: Limits,
+    caching: Option<Caching>,
+}
+
 /// A route for one of its hosts, and what it was made from.
 struct Entered<'a> {
     config: &'a RouteConfig,
@@ -97,6 +106,7 @@ pub struct Built {
     snapshot: Snapshot,
     /// Living upstreams, and what they will be told.
     policies: Vec<(Arc<Upstream>, Arc<UpstreamPolicy>)>,
+    cache: CachePolicy,
     /// The names that have series from now on.
     owners: Owners,
 }
@@ -106,6 +116,10 @@ impl Built {
     pub fn complete(self, tools: &Tools) -> Snapshot {
         for (upstream, policy) in &self.policies {
             upstream.adopt(policy, &tools.upstream);
+        }
+        if let Some(store) = &self.snapshot.cache {
+            store.resize(&self.cache);
+            store.share_through(self.snapshot.redis.as_ref().filter(|_| self.cache.store == Sharing::Redis));
         }
         tools.recorder.belongs_to(self.owners);
         for limit in self.snapshot.limits() {
@@ -130,7 +144,8 @@ pub fn build(config: &Config, tools: &Tools) -> Built {
         list.push(upstream.clone());
         upstreams.insert(&policy.name, Arc::new(Bound::new(upstream, policy)));
     }
-    Built { snapshot: snapshot(config, &upstreams, list, tools), policies, owners: owners(config) }
+    let snapshot = snapshot(config, &upstreams, list, tools);
+    Built { snapshot, policies, cache: config.cache.clone(), owners: owners(config) }
 }
 
 /// Whose names labels may have: what is gone from the configuration has no series either, once it has ended.
@@ -149,8 +164,11 @@ fn snapshot(
     list: Vec<Arc<Upstream>>,
     tools: &Tools,
 ) -> Snapshot {
-    let vouching = vouching::start(config, tools);
-    let limits = Limits::start(config, tools);
+    let shared = Shared {
+        vouching: vouching::start(config, tools),
+        limits: Limits::start(config, tools),
+        caching: Caching::start(config, tools),
+    };
     let mut ranks: HashMap<&PathMatch, usize> = HashMap::new();
     let routes: Vec<Option<Arc<Route>>> = config
         .routes
@@ -160,7 +178,7 @@ fn snapshot(
             let rank = *ranks.entry(&route.path).or_insert(next);
             let upstream = upstreams.get(route.upstream.as_str())?;
             let guard = path_guard(route, &config.routes);
-            Some(Arc::new(build_route(route, rank, upstream, guard, (&vouching, &limits), tools)))
+            Some(Arc::new(build_route(route, rank, upstream, guard, &shared, tools)))
         })
         .collect();
     let in_order: Vec<Entered<'_>> = entries(&config.routes)
@@ -188,12 +206,13 @@ fn snapshot(
         any: router(&in_order, None, &unmatched),
         unmatched: Mount::new(Vec::new(), unmatched.clone()),
         upstreams: list,
-        providers: vouching.providers(),
-        limits: limits.all,
-        redis: limits.redis,
+        providers: shared.vouching.providers(),
+        limits: shared.limits.all,
+        redis: shared.limits.redis,
         numbers: routes.iter().flatten().map(|route| &route.policies).chain([&nobodys]).map(numbers).collect(),
         routes: config.routes.iter().map(|route| route.name.as_str().into()).collect(),
         config: Arc::new(config.clone()),
+        cache: shared.caching.map(|caching| caching.store),
     }
 }
 
@@ -220,11 +239,11 @@ fn build_route(
     rank: usize,
     upstream: &Arc<Bound>,
     guard: Option<PathGuard>,
-    (vouching, limits): (&Vouching, &Limits),
+    shared: &Shared,
     tools: &Tools,
 ) -> Route {
     let name: Arc<str> = config.name.as_str().into();
-    let [early_limits, late_limits] = limits.of_route(config, &name);
+    let [early_limits, late_limits] = shared.limits.of_route(config, &name);
     let prefix = match &config.path {
         PathMatch::Prefix(prefix) if config.strip_prefix => Some(prefix.clone()),
         _ => None,
@@ -238,10 +257,12 @@ fn build_route(
         deadline: (!config.timeout.is_zero()).then(|| Arc::new(Deadline(config.timeout))),
         cors: config.cors.as_ref().map(|policy| Arc::new(Cors::new(policy, &config.methods))),
         auth_step: step(config.auth.is_some(), "auth", tools),
-        auth: vouching.of_route(config, &name, tools),
+        auth: shared.vouching.of_route(config, &name, tools),
         late_limits,
         trace: trace(Some(&config.path), tools),
         body_limit: (config.max_body > 0).then(|| Arc::new(BodyLimit(config.max_body))),
+        cache_step: step(config.cache.is_some(), "cache", tools),
+        cache: shared.caching.as_ref().map(|caching| caching.of_route(config, tools)),
         ..common_policies(&name, tools)
     };
     let forward = Forward::new(upstream.clone(), rewrite, config.timeout);
@@ -304,6 +325,8 @@ fn common_policies(name: &Arc<str>, tools: &Tools) -> Policies {
         auth: None,
         late_limits: None,
         body_limit: None,
+        cache_step: None,
+        cache: None,
     }
 }
 

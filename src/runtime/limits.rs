@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::build::Tools;
 use crate::config::{Config, RouteConfig};
+use crate::layers::cache::policy::Sharing;
 use crate::layers::rate_limit::RateLimit;
 use crate::layers::rate_limit::limit::{Bound, Limit};
 use crate::layers::rate_limit::shared::Scripts;
@@ -21,7 +22,8 @@ pub(super) struct Limits {
 impl Limits {
     /// Starts the limits of a configuration.
     pub(super) fn start(config: &Config, tools: &Tools) -> Self {
-        let shared = config.rate_limits.iter().any(|policy| policy.is_shared());
+        let caches = config.cache.store == Sharing::Redis && config.routes.iter().any(|route| route.cache.is_some());
+        let shared = caches || config.rate_limits.iter().any(|policy| policy.is_shared());
         let needed = redis::Tools {
             control: tools.upstream.control.clone(),
             workers: tools.upstream.workers,

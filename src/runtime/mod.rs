@@ -2,6 +2,7 @@
 //! configuration together.
 
 pub mod build;
+mod caching;
 pub mod change;
 pub mod explain;
 mod limits;

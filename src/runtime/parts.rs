@@ -15,6 +15,7 @@ use crate::layers::auth::basic::Basic;
 use crate::layers::auth::forward::Forward;
 use crate::layers::auth::keyset::KeySets;
 use crate::layers::auth::policy::AuthPolicy;
+use crate::layers::cache::store::Store;
 use crate::layers::metrics::RouteMetrics;
 use crate::layers::rate_limit::memory::Memories;
 use crate::layers::redis::Connections;
@@ -33,6 +34,8 @@ pub struct Parts {
     /// Keys that verify tokens, by name and by all that says where they come from: with anything of that changed, they
     /// are others, and the old ones end with the last request that they may verify.
     pub key_sets: Arc<KeySets>,
+    /// What has been kept of responses: one for all routes.
+    pub cache: Living<Store>,
     /// Whoever else vouches for clients, with what they know and the connections that they have.
     pub credentials: Vouchers,
     /// What limits remember, by name: what was used up stays used up, whatever else has changed about the limit.

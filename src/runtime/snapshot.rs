@@ -9,6 +9,7 @@ use axum::Router;
 use super::mount::Mount;
 use crate::config::Config;
 use crate::layers::auth::provider::Provider;
+use crate::layers::cache::store::Store;
 use crate::layers::metrics::RouteMetrics;
 use crate::layers::rate_limit::limit::Limit;
 use crate::layers::redis::Redis;
@@ -32,6 +33,7 @@ pub struct Snapshot {
     pub(super) routes: Vec<Arc<str>>,
     pub(super) numbers: Vec<Arc<RouteMetrics>>,
     pub(super) config: Arc<Config>,
+    pub(super) cache: Option<Arc<Store>>,
 }
 
 impl Snapshot {
@@ -57,6 +59,11 @@ impl Snapshot {
     /// Those who can vouch for a client, in name order.
     pub fn providers(&self) -> &[Arc<Provider>] {
         &self.providers
+    }
+
+    /// What is kept of responses, where any route keeps some.
+    pub fn cache(&self) -> Option<&Arc<Store>> {
+        self.cache.as_ref()
     }
 
     /// How much may pass, in name order.

@@ -179,6 +179,8 @@ mod tests {
             auth: None,
             late_limits: None,
             body_limit: None,
+            cache_step: None,
+            cache: None,
         };
         let failing = stack(&policies, service_fn(fail));
         let mut router: Router = Router::new().fallback_service(service_fn(move |request: http::Request<Body>| {

@@ -85,6 +85,14 @@ families! {
         "Rounds of getting keys, by result.";
     JWKS_AGE: Gauge "tollgate_jwks_age_seconds" ["auth"]
         "Time since the keys in use were last known to be current.";
+    CACHE_REQUESTS: Counter "tollgate_cache_requests_total" ["route", "result"]
+        "Requests on routes with a cache, by what the cache did.";
+    CACHE_BYTES: Gauge "tollgate_cache_bytes" []
+        "Bytes that the cache holds: bodies, heads and keys.";
+    CACHE_ENTRIES: Gauge "tollgate_cache_entries" []
+        "Keys under which the cache holds responses.";
+    CACHE_EVICTIONS: Counter "tollgate_cache_evictions_total" []
+        "Keys that the cache let go of to make room.";
     RATE_LIMIT_DECISIONS: Counter "tollgate_rate_limit_decisions_total" ["limit", "decision", "mode"]
         "Requests that a limit has counted (allowed) or refused; with mode observe these went on.";
     RATE_LIMIT_KEYS: Gauge "tollgate_rate_limit_keys" ["limit"]
@@ -95,14 +103,6 @@ families! {
         "Keys that a limit forgot to make room for others; only such that had nothing used up.";
     RATE_LIMIT_OVERFLOWS: Counter "tollgate_rate_limit_overflows_total" ["limit"]
         "Decisions by the bucket that new keys share for which max_keys leaves no room.";
-    CACHE_REQUESTS: Counter "tollgate_cache_requests_total" ["route", "result"]
-        "Requests of cached routes, by what the cache did for them.";
-    CACHE_BYTES: Gauge "tollgate_cache_bytes" []
-        "Memory that cached answers take.";
-    CACHE_ENTRIES: Gauge "tollgate_cache_entries" []
-        "Answers in the cache.";
-    CACHE_EVICTIONS: Counter "tollgate_cache_evictions_total" []
-        "Answers that had to make room for others.";
     REDIS_UP: Gauge "tollgate_redis_up" []
         "Whether Redis answers: 1, or 0 from a failure until it has answered again.";
     REDIS_REPLICAS: Gauge "tollgate_redis_replicas" []

@@ -61,6 +61,10 @@ impl Source for Checkin {
         self.flow.size_hint()
     }
 
+    fn is_framed(&self) -> bool {
+        self.flow.is_framed()
+    }
+
     fn release(self: Box<Self>) {
         self.leave(clock::now());
     }

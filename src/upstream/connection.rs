@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::TRANSFER_ENCODING;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -84,7 +85,8 @@ pub struct Flow(From);
 #[derive(Debug)]
 enum From {
     Wire(Box<Wire>),
-    Hyper(Incoming, Hyper),
+    /// With whether the body came in chunks, which hyper has no word for.
+    Hyper(Incoming, Hyper, bool),
 }
 
 /// Why no connection could be had.
@@ -270,7 +272,10 @@ impl Hyper {
         interim.attach(&mut request, client);
         self.heard.store(false, Ordering::Relaxed);
         match self.sender.try_send_request(request).await {
-            Ok(response) => Ok(response.map(|incoming| Flow(From::Hyper(incoming, self)))),
+            Ok(response) => {
+                let chunked = response.headers().contains_key(TRANSFER_ENCODING);
+                Ok(response.map(|incoming| Flow(From::Hyper(incoming, self, chunked))))
+            }
             Err(mut failed) => {
                 *place = failed.take_message();
                 Err(self.classify(failed, place.is_some(), used))
@@ -321,7 +326,7 @@ impl Flow {
                 Ok(Decoded::End | Decoded::More) => None,
                 Err(error) => Some(Err(error.into())),
             }),
-            From::Hyper(incoming, _) => {
+            From::Hyper(incoming, ..) => {
                 Pin::new(incoming).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Cause::from)))
             }
         }
@@ -331,7 +336,7 @@ impl Flow {
     pub fn is_end_stream(&self) -> bool {
         match &self.0 {
             From::Wire(wire) => wire.decoder().is_ended(),
-            From::Hyper(incoming, _) => incoming.is_end_stream(),
+            From::Hyper(incoming, ..) => incoming.is_end_stream(),
         }
     }
 
@@ -339,7 +344,15 @@ impl Flow {
     pub fn size_hint(&self) -> SizeHint {
         match &self.0 {
             From::Wire(wire) => wire.decoder().size_hint(),
-            From::Hyper(incoming, _) => incoming.size_hint(),
+            From::Hyper(incoming, ..) => incoming.size_hint(),
+        }
+    }
+
+    /// Whether its end is marked, by a length or by chunks.
+    pub fn is_framed(&self) -> bool {
+        match &self.0 {
+            From::Wire(wire) => wire.decoder().is_framed(),
+            From::Hyper(incoming, _, chunked) => *chunked || incoming.size_hint().exact().is_some(),
         }
     }
 
@@ -347,7 +360,7 @@ impl Flow {
     pub fn whole(&mut self) -> Option<Bytes> {
         match &mut self.0 {
             From::Wire(wire) => wire.whole_body(),
-            From::Hyper(incoming, _) => incoming.is_end_stream().then(Bytes::new),
+            From::Hyper(incoming, ..) => incoming.is_end_stream().then(Bytes::new),
         }
     }
 
@@ -360,7 +373,7 @@ impl Flow {
 
     /// Ends the connection at once, also where it is still sending the request.
     pub fn cut(self) {
-        if let From::Hyper(_, hyper) = self.0 {
+        if let From::Hyper(_, hyper, _) = self.0 {
             hyper.task.abort();
         }
     }
@@ -369,7 +382,7 @@ impl Flow {
     pub fn finish(self) -> Option<Connection> {
         let codec = match self.0 {
             From::Wire(mut wire) => wire.rest().then_some(Codec::Wire(wire))?,
-            From::Hyper(_, hyper) => Codec::Hyper(hyper),
+            From::Hyper(_, hyper, _) => Codec::Hyper(hyper),
         };
         Some(Connection { codec, used: true })
     }

@@ -6,6 +6,7 @@ mod access_log;
 mod auth;
 mod balancing;
 mod bodies;
+mod cache;
 mod circuit;
 mod client_faults;
 mod connections;

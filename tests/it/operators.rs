@@ -53,7 +53,7 @@ async fn every_family_is_one_that_is_documented_and_says_what_it_is() {
     let town = Town::new().await;
     let _container = town.start("app", 1).await;
     town.publish("app.test", &[1]);
-    let limited = "[[routes]]\nprefix = \"/limited\"\nupstream = \"limited\"\nrate_limit = \"each\"\n[upstreams.limited]\n\
+    let limited = "[[routes]]\nprefix = \"/limited\"\nupstream = \"limited\"\nrate_limit = \"each\"\ncache = true\n[upstreams.limited]\n\
                    addresses = [\"127.0.0.1:9\"]\nmax_connections = 1\ncircuit = {}\n";
     let auth = "auth = { use = 'main', optional = true }\n[auth.main]\nsecret = '0123456789abcdef0123456789abcdef'\n\
                 [rate_limits.each]\nrate = '1000/s'\n";
@@ -73,9 +73,9 @@ async fn every_family_is_one_that_is_documented_and_says_what_it_is() {
         assert_eq!(family.kind.as_deref(), Some(&*kind), "{name}");
     }
     for known in names::ALL {
-        // Without a log there is nothing to lose of it, and nothing is shared or cached here.
+        // Without a log there is nothing to lose of it, and nothing is shared here.
         let off = [names::ACCESS_LOG_DROPPED, names::LOG_DROPPED];
-        let absent = off.contains(known) || known.id.contains("_redis_") || known.id.contains("_cache_");
+        let absent = off.contains(known) || known.id.contains("_redis_");
         assert_eq!(page.families.contains_key(known.id), !absent, "{}", known.id);
     }
     for name in ["process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"] {

@@ -24,6 +24,10 @@ pub trait Source: Send {
     /// How much is left, where that is known.
     fn size_hint(&self) -> SizeHint;
 
+    /// Whether its end is marked, so that one that was cut off is not taken for whole. One that ends when the connection
+    /// does is not (RFC 9112 §8).
+    fn is_framed(&self) -> bool;
+
     /// The body has come to its end: gives back what was held. Being dropped means that it has not.
     fn release(self: Box<Self>);
 }
@@ -59,6 +63,16 @@ impl ResponseBody {
             return Self::Empty;
         }
         Self::Stream(Stream { source: Some(source), broken: None, idle, alarm: Alarm::default(), waiting: false })
+    }
+}
+
+impl ResponseBody {
+    /// Whether its end is marked; see [`Source::is_framed`].
+    pub fn is_framed(&self) -> bool {
+        match self {
+            Self::Empty | Self::Full(_) => true,
+            Self::Stream(stream) => stream.source.as_ref().is_none_or(|source| source.is_framed()),
+        }
     }
 }
 

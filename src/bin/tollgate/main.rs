@@ -10,6 +10,7 @@ mod hello;
 mod io;
 mod man;
 mod probe;
+mod purge;
 mod routes;
 mod run;
 mod runtime;
@@ -66,6 +67,7 @@ commands! {
     Explain(explain::Explain),
     Schema(schema::Schema),
     Probe(probe::Probe),
+    Purge(purge::Purge),
     Demo(demo::Demo),
     Hello(hello::Hello),
     Completions(completions::Completions),

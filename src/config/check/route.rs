@@ -38,6 +38,7 @@ pub(super) fn routes(
             route.cors = settings.cors.as_ref().map(|cors| super::cors::cors(cors, &place.key("cors"), findings));
             route.auth =
                 settings.auth.as_ref().map(|auth| super::auth::route(auth, &place.key("auth"), file, findings));
+            route.cache = super::cache::route(settings, &place.key("cache"), findings);
             if let Some(written) = &settings.rate_limit {
                 route.rate_limits = super::limit::route(written, &place.key("rate_limit"), file, limits, findings);
             }
@@ -77,6 +78,7 @@ fn route(settings: &RouteSettings, name: String, path: PathMatch, upstream: Stri
         allow_ips: distinct(&settings.allow_ips),
         deny_ips: distinct(&settings.deny_ips),
         auth: None,
+        cache: None,
         cors: None,
         rate_limits: Vec::new(),
     }

@@ -13,7 +13,7 @@ use crate::layers::cors::policy::{CorsPolicy, Origin};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CorsSettings {
-    /// Whose pages: "https://app.example.com", "https://*.example.com" for every host below a domain, "*" for anybody's,
+    /// Whose pages: `https://app.example.com`, `https://*.example.com` for every host below a domain, "*" for anybody's,
     /// "null" for those of sandboxes and files.
     #[schemars(length(min = 1))]
     pub origins: Vec<Text<Origin>>,

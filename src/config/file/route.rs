@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::auth::RouteAuthSettings;
+use super::cache::RouteCacheSettings;
 use super::cors::CorsSettings;
 use super::limit::RouteLimitsSettings;
 use crate::base::units::Size;
@@ -73,6 +74,10 @@ pub struct RouteSettings {
     /// and mode. Default: everybody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<RouteAuthSettings>,
+    /// Whether responses are kept and served again: true for what the origin allows, or a table of ttl, heuristic,
+    /// stale_while_revalidate, stale_if_error and vary_by. Default: false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<RouteCacheSettings>,
     /// What pages of other origins may do: the gateway answers the preflights of browsers, and says on all answers who may
     /// read them, in place of the upstream. Default: what the upstream says.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,6 +108,7 @@ impl Default for RouteSettings {
             allow_ips: Vec::new(),
             deny_ips: Vec::new(),
             auth: None,
+            cache: None,
             cors: None,
             rate_limit: None,
         }

@@ -7,6 +7,7 @@ use crate::base::cookies;
 use crate::config::{EncodedSlashes, LogFormat, LogLevel};
 use crate::layers::auth::algorithm::Algorithm;
 use crate::layers::auth::policy::Mode;
+use crate::layers::cache::policy::{Part, Sharing};
 use crate::layers::rate_limit::policy as limit;
 use crate::upstream::policy::{Family, HashKey};
 
@@ -87,6 +88,10 @@ choices! {
         "enforce" => Self::Enforce,
         "observe" => Self::Observe,
     }
+    Sharing as "cache-store" {
+        "memory" => Self::Memory,
+        "redis" => Self::Redis,
+    }
     limit::Store as "limit-store" {
         "local" => Self::Local,
         "redis" => Self::Redis,
@@ -159,6 +164,33 @@ impl Syntax for HashKey {
             Self::Header(name) => format!("header:{name}"),
             Self::Cookie(name) => format!("cookie:{name}"),
             Self::Query(name) => format!("query:{name}"),
+        }
+    }
+}
+
+impl Syntax for Part {
+    const FORMAT: &'static str = "cache-key-part";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let (kind, name) = text.split_once(':').map_or((text, None), |(kind, name)| (kind, Some(name)));
+        match (kind, name) {
+            ("subject", None) => Ok(Self::Subject),
+            ("claim", Some(path)) if !path.is_empty() => Ok(Self::Claim(path.into())),
+            ("header", Some(name)) => HeaderName::parse(name).map(Self::Header),
+            ("claim" | "header", _) => {
+                Err(Fault::new(format!("`{text}` of which name?")).hint(format!("write it like `{kind}:tenant`")))
+            }
+            _ => Err(Fault::new(format!("`{text}` does not tell requests apart"))
+                .hint("there are `subject`, `claim:NAME` and `header:NAME`")
+                .maybe_hint(did_you_mean(kind, ["subject", "claim", "header"]))),
+        }
+    }
+
+    fn print(&self) -> String {
+        match self {
+            Self::Subject => "subject".to_owned(),
+            Self::Claim(path) => format!("claim:{path}"),
+            Self::Header(name) => format!("header:{name}"),
         }
     }
 }

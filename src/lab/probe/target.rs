@@ -42,6 +42,12 @@ impl Target {
         self.path.clone()
     }
 
+    /// Another path of the same server.
+    #[must_use]
+    pub fn at(&self, path: &'static str) -> Self {
+        Self { path: PathAndQuery::from_static(path), ..self.clone() }
+    }
+
     /// The URL as given.
     pub fn url(&self) -> &Uri {
         &self.url

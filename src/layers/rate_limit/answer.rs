@@ -2,10 +2,9 @@
 //! (draft-ietf-httpapi-ratelimit-headers), the `X-RateLimit-*` fields of before, and `Retry-After`, rounded up, so that
 //! waiting that long is enough.
 
-use std::fmt::Write;
-
 use http::{HeaderName, HeaderValue};
 
+use super::bucket::Bucket;
 use super::limit::Bound;
 use super::policy::{Measure, Style};
 use crate::base::reject::{Reason, Reject};
@@ -64,13 +63,13 @@ pub fn fields<'a>(
     let shown = |style: Style| {
         said.clone().filter(move |(bound, _)| bound.limit.policy.headers == style && bound.limit.enforces())
     };
-    let (mut policies, mut states) = (String::new(), String::new());
+    let mut states = Vec::new();
     for (bound, said) in shown(Style::Draft) {
-        draft(bound, &said, &mut policies, &mut states);
+        state(bound, &said, &mut states);
     }
     if !states.is_empty() {
-        put(RATELIMIT_POLICY, value(policies));
-        put(RATELIMIT, value(states));
+        put(RATELIMIT_POLICY, policies(shown(Style::Draft)));
+        put(RATELIMIT, HeaderValue::from_bytes(&states).unwrap_or(HeaderValue::from_static("")));
     }
     let tightest = shown(Style::Legacy).map(|(_, said)| said).min_by(|one, other| {
         (one.passes, one.share_left())
@@ -84,28 +83,56 @@ pub fn fields<'a>(
     }
 }
 
-/// Adds one limit to the two lists. Names of limits need no escapes.
-fn draft(bound: &Bound, said: &Said, policies: &mut String, states: &mut String) {
-    let name = &bound.limit.policy.name;
-    if !states.is_empty() {
-        policies.push_str(", ");
-        states.push_str(", ");
-    }
-    let _ = match bound.limit.policy.measure {
-        Measure::Rate(_) => {
-            let window = (said.unit.saturating_mul(u64::from(said.burst))).div_ceil(SECOND);
-            write!(policies, "\"{name}\";q={};w={window}", said.burst)
+/// What limits there are. Of one alone it is known from before.
+fn policies<'a>(mut shown: impl Iterator<Item = (&'a Bound, Said)> + Clone) -> HeaderValue {
+    let all = shown.clone();
+    if let (Some((bound, said)), None) = (shown.next(), shown.next()) {
+        let same = |bucket: Bucket| (bucket.burst(), bucket.unit()) == (said.burst, said.unit);
+        if let Some(plan) = bound.limit.plans.iter().find(|plan| same(plan.bucket)) {
+            return plan.told.clone();
         }
-        Measure::InFlight(most) => write!(policies, "\"{name}\";q={most};qu=\"concurrent-requests\""),
-    };
-    let _ = match bound.limit.policy.measure {
-        Measure::Rate(_) => write!(states, "\"{name}\";r={};t={}", said.remaining, said.reset()),
-        Measure::InFlight(_) => write!(states, "\"{name}\";r={}", said.remaining),
-    };
+    }
+    let text = all.map(|(bound, said)| match bound.limit.policy.measure {
+        Measure::Rate(_) => policy(&bound.limit.policy.name, said.burst, said.unit),
+        Measure::InFlight(most) => format!("\"{}\";q={most};qu=\"concurrent-requests\"", bound.limit.policy.name),
+    });
+    HeaderValue::try_from(text.collect::<Vec<_>>().join(", ")).unwrap_or(HeaderValue::from_static(""))
 }
 
-fn value(text: String) -> HeaderValue {
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+/// A limit as an item of the list. Its name needs no escapes.
+pub fn policy(name: &str, burst: u32, unit: u64) -> String {
+    format!("\"{name}\";q={burst};w={}", unit.saturating_mul(u64::from(burst)).div_ceil(SECOND))
+}
+
+/// Adds what is left of one limit to the list; by hand, for it is part of every answer.
+fn state(bound: &Bound, said: &Said, states: &mut Vec<u8>) {
+    let name = bound.limit.policy.name.as_bytes();
+    states.reserve(name.len() + 40);
+    if !states.is_empty() {
+        states.extend_from_slice(b", ");
+    }
+    states.push(b'"');
+    states.extend_from_slice(name);
+    states.extend_from_slice(b"\";r=");
+    decimal(u64::from(said.remaining), states);
+    if said.unit > 0 {
+        states.extend_from_slice(b";t=");
+        decimal(said.reset(), states);
+    }
+}
+
+fn decimal(mut value: u64, text: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(value % 10).unwrap_or_default();
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    text.extend_from_slice(&digits[at..]);
 }
 
 /// The refusal of a request that has to wait so long, for this limit.

@@ -4,8 +4,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use http::HeaderValue;
 use serde::Serialize;
 
+use super::answer;
 use super::bucket::Bucket;
 use super::cells::Key;
 use super::key::{Keyer, Seen};
@@ -37,6 +39,8 @@ pub struct Plan {
     pub name: String,
     /// What it allows.
     pub bucket: Bucket,
+    /// The same as a `RateLimit-Policy`: clients are told it again and again.
+    pub told: HeaderValue,
 }
 
 /// A limit on one route.
@@ -91,7 +95,15 @@ impl Limit {
     /// Starts a limit, with all that it remembers from before.
     pub fn start(policy: &Arc<LimitPolicy>, memories: &Memories, redis: Option<&Arc<Redis>>) -> Arc<Self> {
         let memory = memories.get(&policy.name, policy.max_keys);
-        let plan = |(name, rate, burst): (&str, _, _)| Plan { name: name.to_owned(), bucket: Bucket::new(rate, burst) };
+        let plan = |(name, rate, burst): (&str, _, _)| {
+            let bucket = Bucket::new(rate, burst);
+            let told = answer::policy(&policy.name, burst, bucket.unit());
+            Plan {
+                name: name.to_owned(),
+                bucket,
+                told: HeaderValue::try_from(told).unwrap_or(HeaderValue::from_static("")),
+            }
+        };
         let plans = match &policy.measure {
             Measure::Rate(rate) => rate.each().map(plan).collect(),
             Measure::InFlight(_) => Box::default(),
@@ -147,15 +159,18 @@ impl Decisions {
 }
 
 impl LimitStatus {
-    /// What a scrape reads.
+    /// Adds what a scrape reads.
     pub fn measure(&self, samples: &mut Samples) {
         for (mode, decisions) in self.by_mode {
             if mode == self.mode || decisions != Decisions::default() {
-                samples.add(names::RATE_LIMIT_DECISIONS, &[&self.name, "allowed", mode], decisions.allowed);
-                samples.add(names::RATE_LIMIT_DECISIONS, &[&self.name, "refused", mode], decisions.refused);
+                let mut count = |decision, count| {
+                    samples.add(names::RATE_LIMIT_DECISIONS, &[&self.name, decision, mode], count);
+                };
+                count("allowed", decisions.allowed);
+                count("refused", decisions.refused);
             }
         }
-        samples.add(names::RATE_LIMIT_KEYS, &[&self.name], self.keys);
+        samples.add(names::RATE_LIMIT_KEYS, &[&self.name], self.keys as u64);
         samples.add(names::RATE_LIMIT_STORE_ERRORS, &[&self.name], self.store_errors);
         samples.add(names::RATE_LIMIT_EVICTIONS, &[&self.name], self.evictions);
         samples.add(names::RATE_LIMIT_OVERFLOWS, &[&self.name], self.overflows);

@@ -3,14 +3,15 @@
 
 use std::sync::Weak;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Redis, RedisError, Script, Value};
+use crate::base::clock;
 
 /// Time between two signs while all is well, and while it is not.
 const PERIODS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(200));
-/// Milliseconds after which a gateway that gives no sign is none.
-const LIFE: &str = "5000";
+/// After which a gateway that gives no sign is none.
+const LIFE: Duration = Duration::from_secs(5);
 
 /// Notes this gateway, forgets those that give no sign, and counts the rest. On the server's clock, as all share it.
 const SCRIPT: &str = "
@@ -30,13 +31,14 @@ pub(super) fn id() -> String {
 /// Gives signs of life until the connection is dropped.
 pub(super) async fn beat(redis: Weak<Redis>, id: String) {
     let script = Script::new(SCRIPT);
-    let arguments = [id, LIFE.to_owned()];
+    let arguments = [id, LIFE.as_millis().to_string()];
+    let mut census = Census::default();
     loop {
         let Some(alive) = redis.upgrade() else { return };
         let keys = [alive.key("{gateways}")];
         let pause = match alive.probe(&script, &keys, &arguments).await {
             Ok(Value::Int(seen)) => {
-                let seen = usize::try_from(seen).unwrap_or(1).max(1);
+                let seen = census.take(usize::try_from(seen).unwrap_or(1).max(1), clock::now());
                 alive.shared.replicas.store(seen, Ordering::Relaxed);
                 alive.shared.seen.set(seen as f64);
                 alive.shared.is_back();
@@ -56,6 +58,26 @@ pub(super) async fn beat(redis: Weak<Redis>, id: String) {
     }
 }
 
+/// How many gateways there are, as far as can be told. A Redis that comes back with nothing knows only those that have
+/// given a sign since: fewer than before are believed once nobody else has for as long as a sign counts. Otherwise each
+/// would take the share of all of them for its own, should Redis go away again.
+#[derive(Debug, Default)]
+struct Census {
+    known: usize,
+    fewer_since: Option<Instant>,
+}
+
+impl Census {
+    /// So many were seen now.
+    fn take(&mut self, seen: usize, now: Instant) -> usize {
+        let since = *self.fewer_since.get_or_insert(now);
+        if seen >= self.known || since + LIFE <= now {
+            (self.known, self.fewer_since) = (seen, None);
+        }
+        self.known
+    }
+}
+
 fn failed(redis: &Redis, error: &RedisError) {
     match redis.is_up() {
         true => redis.shared.is_down(error),
@@ -64,5 +86,23 @@ fn failed(redis: &Redis, error: &RedisError) {
             redis.shared.slots.iter().rev().take(1).for_each(super::Slot::drop_link);
             redis.shared.note(error);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fewer_gateways_are_believed_when_the_others_have_been_silent_for_long_enough() {
+        let mut census = Census::default();
+        let begun = clock::now();
+        let mut at = |seconds, seen| census.take(seen, begun + Duration::from_secs(seconds));
+        assert_eq!((at(0, 1), at(1, 3)), (1, 3));
+        // Redis has forgotten all of them, and hears of one after the other.
+        assert_eq!((at(2, 1), at(3, 2), at(4, 3)), (3, 3, 3));
+        // One has ended.
+        assert_eq!((at(5, 2), at(9, 2), at(10, 2)), (3, 3, 2));
+        assert_eq!((at(11, 1), at(15, 1), at(16, 1)), (2, 2, 1));
     }
 }

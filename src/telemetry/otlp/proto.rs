@@ -1,17 +1,13 @@
 //! The messages of OTLP that spans take, in the names and numbers of `opentelemetry/proto/{collector/trace, trace, common,
-//! resource}/v1`. The protocol is stable: fields are added to it, never changed. Fields that are never sent are left out.
+//! resource}/v1`. The protocol is stable: fields are added to it, never changed. Spans are written as they lie, without
+//! messages in between, which would be a hundred allocations a request: every text of them a copy.
+
+use std::time::Duration;
 
 use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
 use super::{Kind, Span, Value};
-
-/// `ExportTraceServiceRequest`.
-#[derive(Clone, PartialEq, Message)]
-pub struct Request {
-    /// Spans by what they are from.
-    #[prost(message, repeated, tag = "1")]
-    pub resource_spans: Vec<ResourceSpans>,
-}
 
 /// `ExportTraceServiceResponse`.
 #[derive(Clone, PartialEq, Message)]
@@ -32,187 +28,108 @@ pub struct PartialSuccess {
     pub error_message: String,
 }
 
-/// `ResourceSpans`.
-#[derive(Clone, PartialEq, Message)]
-pub struct ResourceSpans {
-    /// What they are from.
-    #[prost(message, optional, tag = "1")]
-    pub resource: Option<Resource>,
-    /// The spans, by the part of the program.
-    #[prost(message, repeated, tag = "2")]
-    pub scope_spans: Vec<ScopeSpans>,
-}
+const ERROR: u64 = 2;
 
-/// `Resource`.
-#[derive(Clone, PartialEq, Message)]
-pub struct Resource {
-    /// What is known of it.
-    #[prost(message, repeated, tag = "1")]
-    pub attributes: Vec<KeyValue>,
-}
-
-/// `ScopeSpans`.
-#[derive(Clone, PartialEq, Message)]
-pub struct ScopeSpans {
-    /// The part of the program.
-    #[prost(message, optional, tag = "1")]
-    pub scope: Option<Scope>,
-    /// The spans.
-    #[prost(message, repeated, tag = "2")]
-    pub spans: Vec<SpanMessage>,
-}
-
-/// `InstrumentationScope`.
-#[derive(Clone, PartialEq, Message)]
-pub struct Scope {
-    /// Its name.
-    #[prost(string, tag = "1")]
-    pub name: String,
-    /// Its version.
-    #[prost(string, tag = "2")]
-    pub version: String,
+/// `ExportTraceServiceRequest`: these spans, all from one thing.
+pub fn request(resource: &[(&'static str, Value)], spans: &[Span]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1024 + 1024 * spans.len());
+    message(1, &mut out, |of_resource| {
+        message(1, of_resource, |out| attributes(1, resource, out));
+        message(2, of_resource, |of_scope| {
+            message(1, of_scope, |out| {
+                bytes(1, b"tollgate", out);
+                bytes(2, env!("CARGO_PKG_VERSION").as_bytes(), out);
+            });
+            for one in spans {
+                message(2, of_scope, |out| span(one, out));
+            }
+        });
+    });
+    out
 }
 
 /// `Span`.
-#[derive(Clone, PartialEq, Message)]
-pub struct SpanMessage {
-    /// Sixteen bytes.
-    #[prost(bytes = "vec", tag = "1")]
-    pub trace_id: Vec<u8>,
-    /// Eight bytes.
-    #[prost(bytes = "vec", tag = "2")]
-    pub span_id: Vec<u8>,
-    /// Eight bytes, or none.
-    #[prost(bytes = "vec", tag = "4")]
-    pub parent_span_id: Vec<u8>,
-    /// What it is.
-    #[prost(string, tag = "5")]
-    pub name: String,
-    /// `SpanKind`.
-    #[prost(int32, tag = "6")]
-    pub kind: i32,
-    /// Since 1970.
-    #[prost(fixed64, tag = "7")]
-    pub start_time_unix_nano: u64,
-    /// Since 1970.
-    #[prost(fixed64, tag = "8")]
-    pub end_time_unix_nano: u64,
-    /// What is known of it.
-    #[prost(message, repeated, tag = "9")]
-    pub attributes: Vec<KeyValue>,
-    /// Spans of other traces.
-    #[prost(message, repeated, tag = "13")]
-    pub links: Vec<Link>,
-    /// How it ended.
-    #[prost(message, optional, tag = "15")]
-    pub status: Option<Status>,
-    /// Flags of the trace.
-    #[prost(fixed32, tag = "16")]
-    pub flags: u32,
+fn span(span: &Span, out: &mut Vec<u8>) {
+    let kind = match span.kind {
+        Kind::Internal => 1,
+        Kind::Server => 2,
+        Kind::Client => 3,
+    };
+    bytes(1, &span.trace.to_be_bytes(), out);
+    bytes(2, &span.id.to_be_bytes(), out);
+    if span.parent != 0 {
+        bytes(4, &span.parent.to_be_bytes(), out);
+    }
+    bytes(5, span.name.as_bytes(), out);
+    number(6, kind, out);
+    nanos(7, span.start, out);
+    nanos(8, span.end.max(span.start), out);
+    attributes(9, &span.attributes, out);
+    if let Some((trace, id)) = span.link {
+        message(13, out, |out| {
+            bytes(1, &trace.to_be_bytes(), out);
+            bytes(2, &id.to_be_bytes(), out);
+        });
+    }
+    if let Some(why) = &span.error {
+        message(15, out, |out| {
+            bytes(2, why.as_bytes(), out);
+            number(3, ERROR, out);
+        });
+    }
+    encode_key(16, WireType::ThirtyTwoBit, out);
+    out.extend(u32::from(span.flags).to_le_bytes());
 }
 
-/// `Span.Link`.
-#[derive(Clone, PartialEq, Message)]
-pub struct Link {
-    /// Sixteen bytes.
-    #[prost(bytes = "vec", tag = "1")]
-    pub trace_id: Vec<u8>,
-    /// Eight bytes.
-    #[prost(bytes = "vec", tag = "2")]
-    pub span_id: Vec<u8>,
-}
-
-/// `Status`.
-#[derive(Clone, PartialEq, Message)]
-pub struct Status {
-    /// What there is to say.
-    #[prost(string, tag = "2")]
-    pub message: String,
-    /// `StatusCode`: 0 unset, 2 error.
-    #[prost(int32, tag = "3")]
-    pub code: i32,
-}
-
-/// `KeyValue`.
-#[derive(Clone, PartialEq, Message)]
-pub struct KeyValue {
-    /// The name.
-    #[prost(string, tag = "1")]
-    pub key: String,
-    /// The value.
-    #[prost(message, optional, tag = "2")]
-    pub value: Option<AnyValue>,
-}
-
-/// `AnyValue`.
-#[derive(Clone, PartialEq, Message)]
-pub struct AnyValue {
-    /// One of them.
-    #[prost(oneof = "Any", tags = "1, 3")]
-    pub value: Option<Any>,
-}
-
-/// What an `AnyValue` can be here.
-#[derive(Clone, PartialEq, prost::Oneof)]
-pub enum Any {
-    /// A text.
-    #[prost(string, tag = "1")]
-    Text(String),
-    /// A number.
-    #[prost(int64, tag = "3")]
-    Number(i64),
-}
-
-const ERROR: i32 = 2;
-
-/// The request for these spans, all from one thing.
-pub fn request(resource: &[(&'static str, Value)], spans: &[Span]) -> Vec<u8> {
-    let scope = Scope { name: "tollgate".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
-    let spans = spans.iter().map(span).collect();
-    let resource = Resource { attributes: attributes(resource) };
-    let scope_spans = vec![ScopeSpans { scope: Some(scope), spans }];
-    Request { resource_spans: vec![ResourceSpans { resource: Some(resource), scope_spans }] }.encode_to_vec()
-}
-
-fn span(span: &Span) -> SpanMessage {
-    let id = |id: u64| if id == 0 { Vec::new() } else { id.to_be_bytes().to_vec() };
-    let link = |(trace, span): (u128, u64)| Link { trace_id: trace.to_be_bytes().to_vec(), span_id: id(span) };
-    let nanos = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    SpanMessage {
-        trace_id: span.trace.to_be_bytes().to_vec(),
-        span_id: id(span.id),
-        parent_span_id: id(span.parent),
-        name: span.name.clone().into_owned(),
-        kind: match span.kind {
-            Kind::Internal => 1,
-            Kind::Server => 2,
-            Kind::Client => 3,
-        },
-        start_time_unix_nano: nanos(span.start),
-        end_time_unix_nano: nanos(span.end.max(span.start)),
-        attributes: attributes(&span.attributes),
-        links: span.link.map(link).into_iter().collect(),
-        status: span.error.clone().map(|message| Status { message, code: ERROR }),
-        flags: u32::from(span.flags),
+/// `KeyValue`s with an `AnyValue` each.
+fn attributes(tag: u32, list: &[(&'static str, Value)], out: &mut Vec<u8>) {
+    for (key, value) in list {
+        message(tag, out, |out| {
+            bytes(1, key.as_bytes(), out);
+            message(2, out, |out| match value {
+                Value::Text(text) => bytes(1, text.as_bytes(), out),
+                // As two's complement, which is how a negative number is written.
+                Value::Number(value) => number(3, value.cast_unsigned(), out),
+            });
+        });
     }
 }
 
-fn attributes(list: &[(&'static str, Value)]) -> Vec<KeyValue> {
-    let any = |value: &Value| match value {
-        Value::Text(text) => Any::Text(text.clone().into_owned()),
-        Value::Number(number) => Any::Number(*number),
-    };
-    let pair = |(key, value): &(&'static str, Value)| KeyValue {
-        key: (*key).to_owned(),
-        value: Some(AnyValue { value: Some(any(value)) }),
-    };
-    list.iter().map(pair).collect()
+fn bytes(tag: u32, value: &[u8], out: &mut Vec<u8>) {
+    encode_key(tag, WireType::LengthDelimited, out);
+    encode_varint(value.len() as u64, out);
+    out.extend_from_slice(value);
+}
+
+fn number(tag: u32, value: u64, out: &mut Vec<u8>) {
+    encode_key(tag, WireType::Varint, out);
+    encode_varint(value, out);
+}
+
+fn nanos(tag: u32, time: Duration, out: &mut Vec<u8>) {
+    encode_key(tag, WireType::SixtyFourBit, out);
+    out.extend(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).to_le_bytes());
+}
+
+/// A message within the one that is written. How long it is comes before it and is known behind it: most are shorter than
+/// 128 bytes, for which there is room; a longer one is moved.
+fn message(tag: u32, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    encode_key(tag, WireType::LengthDelimited, out);
+    out.push(0);
+    let start = out.len();
+    write(out);
+    let length = out.len() - start;
+    let more = encoded_len_varint(length as u64) - 1;
+    if more > 0 {
+        out.extend(std::iter::repeat_n(0, more));
+        out.copy_within(start..start + length, start + more);
+    }
+    let mut at = &mut out[start - 1..start + more];
+    encode_varint(length as u64, &mut at);
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use opentelemetry_proto::tonic::collector::trace::v1::{
         ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
     };
@@ -222,6 +139,7 @@ mod tests {
 
     #[test]
     fn others_read_what_is_written() {
+        let long = "x".repeat(300);
         let sent = Span {
             trace: 0x0102,
             id: 3,
@@ -231,7 +149,12 @@ mod tests {
             kind: Kind::Server,
             start: Duration::new(5, 6),
             end: Duration::new(7, 8),
-            attributes: vec![("http.request.method", "GET".into()), ("http.response.status_code", 503.into())],
+            attributes: vec![
+                ("http.request.method", "GET".into()),
+                ("http.response.status_code", 503.into()),
+                ("n", (-1).into()),
+                ("long", long.clone().into()),
+            ],
             error: Some("no address".to_owned()),
             link: Some((9, 10)),
         };
@@ -259,6 +182,8 @@ mod tests {
         let expected = [
             ("http.request.method", Theirs::StringValue("GET".to_owned())),
             ("http.response.status_code", Theirs::IntValue(503)),
+            ("n", Theirs::IntValue(-1)),
+            ("long", Theirs::StringValue(long)),
         ];
         assert_eq!(values, expected);
         let status = first.status.as_ref().unwrap();

@@ -102,6 +102,11 @@ impl Decoder {
         ends
     }
 
+    /// Whether the end of the body is marked, and is not just that of the connection.
+    pub fn is_framed(&self) -> bool {
+        !matches!(self.state, State::Close | State::Closed)
+    }
+
     /// Whether nothing is left to hand out.
     pub fn is_ended(&self) -> bool {
         matches!(self.state, State::Ended | State::Closed) && self.trailers.is_none()

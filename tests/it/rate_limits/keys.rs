@@ -149,3 +149,23 @@ async fn plans_of_a_claim_have_their_rates() {
     let answer = with(&gate, &token("dora", "gold")).await;
     assert_eq!(answer.head.get("ratelimit-policy"), Some("\"user\";q=4;w=3600"));
 }
+
+#[tokio::test]
+async fn plans_of_api_keys_have_their_rates() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys.txt");
+    let line = |name: &str, key: &str, plan: &str| {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
+        let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{name} {hex} {plan}\n")
+    };
+    std::fs::write(&file, [line("acme", "key-of-acme", "gold"), line("shop", "key-of-shop", "")].concat()).unwrap();
+    let tables = format!(
+        "[rate_limits.partner]\nkey = \"subject\"\nrates = {{ gold = \"5/h\", default = \"2/h\" }}\n\
+         [auth.partners]\nkind = \"api_key\"\nkeys_file = {file:?}\n"
+    );
+    let (gate, _backend) = gate("\"partner\"\nauth = \"partners\"", &tables).await;
+    assert_eq!(passing(&gate, 8, "X-Api-Key: key-of-acme\r\n").await, 5);
+    assert_eq!(passing(&gate, 8, "X-Api-Key: key-of-shop\r\n").await, 2);
+    assert_eq!(with(&gate, "X-Api-Key: made-up\r\n").await.status(), 401);
+}

@@ -1,12 +1,13 @@
 //! `tollgate explain` held against what a real gateway does: for many configurations and requests both name the same
 //! route, the same refusal, and the same request for the upstream.
 
+mod network;
+
 use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fastrand::Rng;
-use hickory_proto::rr::RecordType;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::Value;
 use tollgate::app::explain::Inquiry;
@@ -14,8 +15,7 @@ use tollgate::config::Config;
 use tollgate::config::load;
 
 use crate::support::client::Answer;
-use crate::support::tokens::{Signer, jwks};
-use crate::support::town::Town;
+use crate::support::tokens::Signer;
 use crate::support::{Backend, Gate, OK, ask};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -43,11 +43,15 @@ const LINES: &[&[&str]] = &[
         "auth = { use = ['users'], mode = 'observe' }",
     ],
     &["cors = { origins = ['https://p.test'], credentials = true }", "cors = { origins = ['*'] }"],
+    &["cache = true", "cache = { ttl = '1h', vary_by = ['header:x-v'] }"],
     &["rate_limit = ['wide']", "rate_limit = ['wide', 'users']", "rate_limit = ['looking']"],
 ];
 /// Limits that no request of a test meets, or that only look.
 const LIMITS: &str = "[rate_limits.wide]\nkey = 'ip'\nrate = '1000000/s'\n[rate_limits.users]\nkey = 'subject'\n\
                       rate = '1000000/s'\n[rate_limits.looking]\nkey = 'global'\nrate = '1/h'\nmode = 'observe'\n";
+
+/// An answer that no cache keeps, so that each request is like the first.
+const UNKEPT: &str = "HTTP/1.1 200 OK\r\ncache-control: no-store\r\ncontent-length: 2\r\n\r\nok";
 
 /// One of these.
 fn pick<'a, T: ?Sized>(rng: &mut Rng, of: &[&'a T]) -> &'a T {
@@ -124,6 +128,8 @@ fn request(rng: &mut Rng) -> (Method, String, Vec<(&'static str, String)>) {
         ("x-w", &["", "", "1"]),
         ("x-forwarded-for", &["", "", "10.0.0.1", "10.2.3.4, 127.0.0.9"]),
         ("x-user-id", &["", "mallory"]),
+        ("cache-control", &["", "", "", "only-if-cached", "no-store"]),
+        ("if-none-match", &["", "", "", "\"a\""]),
         ("content-length", if rng.u8(..20) == 0 { &["5, 5", "x"] } else { &["", "", "5", "50"] }),
         ("x-filler", if rng.u8(..20) == 0 { &["many"] } else { &[""] }),
     ] {
@@ -200,8 +206,16 @@ async fn explained(config: &Config, method: &Method, target: &str, fields: &[(&s
 }
 
 /// Fields of which the test knows what an upstream sees.
-const SEEN: &[&str] =
-    &["host", "x-user-id", "x-forwarded-prefix", "x-forwarded-host", "via", "x-v", "x-request-timeout"];
+const SEEN: &[&str] = &[
+    "host",
+    "x-user-id",
+    "x-forwarded-prefix",
+    "x-forwarded-host",
+    "via",
+    "x-v",
+    "x-request-timeout",
+    "if-none-match",
+];
 
 fn compare(told: &Value, answer: &Answer, backends: &[Backend], before: &[usize]) {
     let outcome = &told["outcome"];
@@ -256,7 +270,7 @@ async fn what_is_explained_is_what_happens() {
         let mut rng = Rng::with_seed(seed);
         let mut backends = Vec::new();
         for _ in 0..ROUTES {
-            backends.push(Backend::answering(OK).await);
+            backends.push(Backend::answering(UNKEPT).await);
         }
         let text = configuration(&mut rng, &backends, files.path());
         let Ok(loaded) = load::from_text(&text) else { continue };
@@ -280,6 +294,7 @@ async fn what_is_explained_is_what_happens() {
         "forwarded",
         "answered",
         "cors",
+        "not_cached",
         "no_route",
         "method_not_allowed",
         "bad_request",
@@ -295,54 +310,6 @@ async fn what_is_explained_is_what_happens() {
         assert!(results.contains_key(code), "{code} never happened: {results:?}");
     }
     assert!(results["forwarded"] > 200, "{results:?}");
-}
-
-/// An explanation on a thread that may wait.
-async fn online(config: &Config, target: &'static str, token: &str) -> String {
-    let (config, fields) = (config.clone(), format!("Bearer {token}"));
-    let explained = tokio::task::spawn_blocking(move || {
-        let fields = [(http::header::AUTHORIZATION, HeaderValue::try_from(fields).unwrap())].into_iter().collect();
-        let mut inquiry = Inquiry::new(Method::GET, target, fields, [127, 0, 0, 1].into()).unwrap();
-        inquiry.online = true;
-        inquiry.explain(&config).unwrap().to_string()
-    });
-    explained.await.unwrap()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_network_is_asked_only_where_that_is_wanted() {
-    let signer = Signer::es256("k1");
-    let keys = jwks(&[&signer]);
-    let issuer = Backend::answering(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{keys}", keys.len())).await;
-    let town = Town::new().await;
-    town.publish("app.test", &[7]);
-    let (url, server, port) = (issuer.address(), town.names.local_addr(), town.port);
-    let text = format!(
-        "[dns]\nservers = [\"{server}\"]\nfamily = \"v4\"\n[auth.main]\njwks_url = \"http://{url}/keys\"\nallow_http = true\n\
-         [[routes]]\nprefix = \"/\"\nupstream = \"http://app.test.:{port}\"\nauth = \"main\"\n"
-    );
-    let config = load::from_text(&text).unwrap().config;
-    let token = signer.good("ann");
-    let authorization = [("host", "x".to_owned()), ("authorization", format!("Bearer {token}"))];
-    let told = explained(&config, &Method::GET, "/", &authorization).await;
-    assert_eq!(told["outcome"], serde_json::json!({"result": "open", "refused_anyway": false}));
-    let check = &told["layers"].as_array().unwrap().iter().find(|layer| layer["layer"] == "auth").unwrap()["checks"][1];
-    assert!(check["says"].as_str().unwrap().contains(&format!("would fetch http://{url}/keys")), "{check}");
-    assert_eq!(told["upstream"]["addresses"], serde_json::json!([]));
-    assert!(!told.to_string().contains(&token), "what proves who somebody is does not show: {told}");
-    assert_eq!((issuer.connections(), town.names.queries("app.test", RecordType::A)), (0, 0));
-    let text = online(&config, "http://x/", &token).await;
-    for line in
-        ["auth main vouches for ann", "ES256 by key `k1`", &format!("{} healthy", town.socket(7)), "It is forwarded."]
-    {
-        assert!(text.contains(line), "{line} is missing in\n{text}");
-    }
-    assert_eq!(issuer.connections(), 1);
-    let text = online(&config, "http://x/", &Signer::es256("k1").good("eve")).await;
-    assert!(text.contains("REFUSES") && text.contains("the signature is wrong"), "{text}");
-    town.publish("app.test", &[]);
-    let text = online(&config, "http://x/", &token).await;
-    assert!(text.contains("refused by upstream: 503 no_endpoints"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use tollgate::reload::watch::Pace;
 use crate::support::load::Load;
 use crate::support::process::Process;
 use crate::support::town::Town;
-use crate::support::{Browser, Gate};
+use crate::support::{Backend, Browser, Gate, get};
 
 /// WebDriver's spelling of keys.
 const TAB: &str = "\u{e004}";
@@ -106,7 +106,8 @@ async fn a_keyboard_is_enough_to_drain_an_address_and_to_take_it_back() {
     browser.press(ENTER).await;
     browser.shows(&format!("document.querySelector(`#ask`).open && {focused}.id === `ask-no`")).await;
     browser.press(ESCAPE).await;
-    browser.shows(&format!("{focused}.ariaLabel === `Drain {two}`")).await;
+    let again = format!("{focused}.ariaLabel === `Drain {two}` && {focused}.ariaDisabled === `false`");
+    browser.shows(&again).await;
     browser.press(ENTER).await;
     browser.shows("document.querySelector(`#ask`).open").await;
     browser.press(&[TAB, ENTER].concat()).await;
@@ -211,5 +212,32 @@ async fn reloads_are_told_with_what_they_changed_and_what_was_wrong() {
     browser.shows(&format!("/^Failed/.test({})", text(".reloads li:first-child"))).await;
     let told = browser.run(&format!("return {}", text(".reloads li:first-child"))).await;
     assert!(told.as_str().unwrap().contains("gateway.toml:"), "{told}");
+    assert_sound(&browser).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_and_the_cache_show_and_the_cache_is_emptied() {
+    let Some(browser) = Browser::start().await else { return };
+    let backend =
+        Backend::answering("HTTP/1.1 200 OK\r\ncache-control: max-age=600\r\ncontent-length: 2\r\n\r\nok").await;
+    let limit = "[rate_limits.few]\nkey = \"ip\"\nrate = \"1/h\"\nburst = 3\n";
+    let gate = Gate::before(&backend, &format!("cache = true\nrate_limit = [\"few\"]\n{limit}"));
+    for (target, status) in [("/a/1", 200), ("/a/2", 200), ("/b", 200), ("/b", 429)] {
+        assert_eq!(get(gate.address(), target).await.status(), status, "{target}");
+    }
+    browser.open(&page(gate.admin())).await;
+    browser.shows(&format!("/^few.*3.*1$/.test({})", text("#limits tbody tr"))).await;
+    browser.shows(&format!("/in 3 entries/.test({})", text("#cache"))).await;
+    browser.click(".purge input").await;
+    browser.press(&["/a", ENTER].concat()).await;
+    browser.shows(&format!("/Purged 2 entries/.test({})", text("#told"))).await;
+    browser.shows(&format!("/in 1 entry/.test({})", text("#cache"))).await;
+    browser.run("document.querySelector(`.purge select`).value = `tag`").await;
+    browser.click(".purge input").await;
+    browser.press(&["two words", ENTER].concat()).await;
+    browser.shows(&format!("/^Not done: a tag has/.test({})", text("#told[data-bad]"))).await;
+    let complaints = browser.complaints().await;
+    assert!(complaints.len() == 1 && complaints[0].contains("400"), "{complaints:?}");
+    browser.resize(360).await;
     assert_sound(&browser).await;
 }

@@ -129,7 +129,11 @@ async function purge(what, value) {
     const count = Object.values(answer ?? {}).find((one) => typeof one === "number");
     return count === undefined ? "Purged." : `Purged ${many(count, "entry", "entries")}.`;
   };
-  await change("/api/v1/cache/purge", { [what]: value }, told);
+  if (what === "all") {
+    const text = "Everything is asked for anew, which the upstreams will notice.";
+    if ((await ask({ title: "Empty the cache?", text, yes: "Empty it" })) === null) return;
+  }
+  await change("/api/v1/cache/purge", { [what]: what === "all" ? true : value }, told);
 }
 
 /** Asks the gateway for a change; for the token first, where it takes one. */

@@ -97,13 +97,16 @@ export class Cache {
       const node = element("li", {}, count, " ", element("span", { class: "quiet" }, name));
       return { node, update: ([, value]) => say(count, whole(value)) };
     });
-    const kind = element("select", { "aria-label": "What the text names" }, ...["prefix", "url", "tag"].map((one) => element("option", { value: one }, one)));
+    const kind = element("select", { "aria-label": "What the text names" }, ...["prefix", "url", "tag", "all"].map((one) => element("option", { value: one }, one === "all" ? "everything" : one)));
     const text = element("input", { type: "text", placeholder: "/path", "aria-label": "What to purge", autocomplete: "off", spellcheck: "false", required: true });
     this.button = element("button", { class: "button", type: "submit" }, "Purge");
     const form = element("form", { class: "purge", submit: (event) => {
       event.preventDefault();
       purge(kind.value, text.value.trim());
     } }, kind, text, this.button);
+    kind.addEventListener("change", () => {
+      text.disabled = kind.value === "all";
+    });
     parent.append(element("div", { class: "card" }, this.fill, this.room.node, results, form));
   }
 
@@ -113,8 +116,9 @@ export class Cache {
     const results = Object.entries(cache.results ?? {});
     const all = results.reduce((sum, [, count]) => sum + count, 0);
     const hits = all > 0 ? `, ${percent((cache.results.hit ?? 0) / all)} of the requests were hits` : "";
-    say(this.fill, `${bytes(cache.bytes)} of ${bytes(cache.capacity)} in ${many(cache.entries, "entry", "entries")}${hits}`);
-    this.room.draw(cache.capacity > 0 ? Math.min(1, cache.bytes / cache.capacity) : 0);
+    const fetching = cache.fetching > 0 ? `, ${whole(cache.fetching)} being fetched` : "";
+    say(this.fill, `${bytes(cache.bytes)} of ${bytes(cache.memory)} in ${many(cache.entries, "entry", "entries")}${fetching}${hits}`);
+    this.room.draw(cache.memory > 0 ? Math.min(1, cache.bytes / cache.memory) : 0);
     this.results.update(results);
     set(this.button, "disabled", changes === "never");
   }

@@ -10,6 +10,7 @@ pub mod date;
 pub mod decide;
 pub mod directives;
 pub mod entry;
+pub mod explain;
 pub mod fetch;
 pub mod fill;
 pub mod flight;

@@ -16,6 +16,8 @@ use crate::layers::Policies;
 use crate::layers::auth::Auth;
 use crate::layers::auth::policy::Mode;
 use crate::layers::auth::provider::Moment;
+use crate::layers::cache::Cache;
+use crate::layers::cache::ask::make_plain;
 use crate::layers::gate::{self, Asking, Gate};
 use crate::layers::rate_limit::RateLimit;
 use crate::layers::rate_limit::key::Seen;
@@ -86,8 +88,8 @@ impl<'a> Walk<'a> {
         self.ask_limits("rate_limit", policies.late_limits.as_ref())?;
         self.ask("body_limit", policies.body_limit.as_ref(), |gate, _| {
             vec![format!("at most {} of body", Size(gate.0))]
-        })
-        // A cache has its line here: behind all that may refuse, before what would be sent.
+        })?;
+        self.ask_cache(policies.cache.as_ref())
     }
 
     /// Asks one gate, as the stack would, and notes what it goes by.
@@ -141,7 +143,7 @@ impl<'a> Walk<'a> {
             Some(gate::Verdict::Pass(_)) => (Verdict::Pass, None),
             Some(gate::Verdict::Wait(_) | gate::Verdict::Ask(_)) | None => (Verdict::Open, None),
         };
-        self.steps.push(Step { layer, verdict, says, checks: Vec::new(), limits: Vec::new() });
+        self.steps.push(Step { says, ..Step::new(layer, verdict) });
         end.map_or(ControlFlow::Continue(()), |word| ControlFlow::Break((layer, word)))
     }
 
@@ -170,8 +172,22 @@ impl<'a> Walk<'a> {
             None => (Verdict::Pass, None),
         };
         self.unused.retain(|unused| *unused != layer);
-        self.steps.push(Step { layer, verdict, says: Vec::new(), checks: Vec::new(), limits: said });
+        self.steps.push(Step { limits: said, ..Step::new(layer, verdict) });
         end.map_or(ControlFlow::Continue(()), |word| ControlFlow::Break((layer, word)))
+    }
+
+    /// What a cache would do.
+    fn ask_cache(&mut self, cache: Option<&Arc<Cache>>) -> End {
+        let Some((explained, reject)) = cache.and_then(|cache| cache.explain(&self.request)) else {
+            return self.passes_over("cache");
+        };
+        if explained.is_made_plain {
+            make_plain(&mut self.request.head.headers);
+        }
+        let mut step = Step::new("cache", if reject.is_some() { Verdict::Refuse } else { Verdict::Pass });
+        step.cache = Some(explained);
+        self.steps.push(step);
+        reject.map_or(ControlFlow::Continue(()), |reject| ControlFlow::Break(("cache", Word::Refusal(reject))))
     }
 
     /// Asks who it is, with each check of a token.

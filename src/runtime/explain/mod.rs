@@ -18,6 +18,7 @@ use crate::base::exchange::Exchange;
 use crate::base::reject::{Reason, Reject};
 use crate::base::request::Request;
 use crate::layers::auth::examine::Finding;
+use crate::layers::cache;
 use crate::layers::gate::Waiting;
 use crate::layers::rate_limit::explain::Explained;
 use crate::upstream::status::AddressState;
@@ -114,6 +115,15 @@ pub struct Step {
     /// What each limit says.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<Explained>,
+    /// What a cache does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<cache::explain::Explained>,
+}
+
+impl Step {
+    fn new(layer: &'static str, verdict: Verdict) -> Self {
+        Self { layer, verdict, says: Vec::new(), checks: Vec::new(), limits: Vec::new(), cache: None }
+    }
 }
 
 /// A verdict.

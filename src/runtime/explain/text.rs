@@ -4,6 +4,7 @@ use std::fmt::{Display, Formatter, Result};
 
 use super::{Candidate, Explanation, Onward, Outcome, Step, Verdict};
 use crate::layers::auth::examine::Finding;
+use crate::layers::cache;
 use crate::layers::rate_limit::explain::Explained;
 
 impl Display for Explanation {
@@ -51,7 +52,19 @@ fn step(f: &mut Formatter<'_>, step: &Step) -> Result {
     let line = format!("  {:11} {:8} {says}", step.layer, word(step.verdict));
     writeln!(f, "{}", line.trim_end())?;
     step.checks.iter().try_for_each(|check| finding(f, check))?;
-    step.limits.iter().try_for_each(|one| limit(f, one))
+    step.limits.iter().try_for_each(|one| limit(f, one))?;
+    step.cache.as_ref().map_or(Ok(()), |kept| cache(f, kept))
+}
+
+fn cache(f: &mut Formatter<'_>, cache: &cache::explain::Explained) -> Result {
+    writeln!(f, "    {:16}       {}", cache.does, cache.says)?;
+    if let Some(key) = &cache.key {
+        writeln!(f, "    {:16}       {key}", "key")?;
+    }
+    match cache.vary_by.is_empty() {
+        true => Ok(()),
+        false => writeln!(f, "    {:16}       {}", "vary_by", cache.vary_by.join(", ")),
+    }
 }
 
 fn limit(f: &mut Formatter<'_>, limit: &Explained) -> Result {

@@ -54,7 +54,7 @@ fn state() -> Value {
         "keys": [{"name": "k", "keys": 1, "ids": ["i"], "age_seconds": 1, "next_refresh_seconds": 1, "last_error": "e"}],
         "limits": [{"name": "l", "store": "s", "mode": "observe", "keys": 1, "max_keys": 2, "decisions": {"allowed": 1, "refused": 1}}],
         "redis": {"up": false, "replicas": 2, "last_error": "e"},
-        "cache": {"bytes": 1, "entries": 1, "capacity": 2, "results": {"hit": 1}},
+        "cache": {"bytes": 1, "entries": 1, "memory": 2, "fetching": 1, "results": {"hit": 1}},
         "upstreams": [{"name": "u", "addresses": [address], "recent": {"requests": 1, "retries": 0},
                        "circuit": {"state": "open", "open_for_seconds": 5}, "dns": name("v".into()),
                        "srv": {"name": "n", "records": [{"target": "t"}], "state": "stale", "age_seconds": 1, "ttl_seconds": 1,

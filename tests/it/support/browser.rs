@@ -149,8 +149,14 @@ impl Drop for Browser {
     }
 }
 
-/// Starts the driver on a port that it finds by itself.
+/// Starts the driver on a port that it finds by itself. It wants the same one for both families, which somebody may have
+/// for the second: then it gives up, and is started again.
 fn drive(folder: &std::path::Path) -> (Child, BufReader<ChildStdout>, SocketAddr) {
+    let mut tries = (0..5).filter_map(|_| try_to_drive(folder));
+    tries.next().expect("the driver says its port")
+}
+
+fn try_to_drive(folder: &std::path::Path) -> Option<(Child, BufReader<ChildStdout>, SocketAddr)> {
     let mut command = Command::new(DRIVER);
     command.arg("--port=0").env("HOME", folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut driver = command.spawn().unwrap();
@@ -158,5 +164,10 @@ fn drive(folder: &std::path::Path) -> (Child, BufReader<ChildStdout>, SocketAddr
     let lines = said.by_ref().lines().map_while(Result::ok);
     let port =
         lines.filter_map(|line| line.split_once("successfully on port ")?.1.trim_end_matches('.').parse().ok()).next();
-    (driver, said, SocketAddr::from(([127, 0, 0, 1], port.expect("the driver says its port"))))
+    let Some(port) = port else {
+        let _ = driver.kill();
+        let _ = driver.wait();
+        return None;
+    };
+    Some((driver, said, SocketAddr::from(([127, 0, 0, 1], port))))
 }

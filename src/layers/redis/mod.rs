@@ -346,6 +346,10 @@ impl RedisError {
                         | ServerErrorKind::TryAgain
                         | ServerErrorKind::ReadOnly
                         | ServerErrorKind::NoPerm
+                        // One server of a Cluster, spoken to as if it were alone.
+                        | ServerErrorKind::Moved
+                        | ServerErrorKind::Ask
+                        | ServerErrorKind::CrossSlot
                 ),
                 ErrorKind::Extension => error.code().is_some_and(|code| CODES.contains(&code)),
                 ErrorKind::UnexpectedReturnType => false,

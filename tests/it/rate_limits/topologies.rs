@@ -81,6 +81,14 @@ async fn a_cluster_of_three_counts_as_one() {
         passed += passing(&gates[who % 2], 5, &format!("X-Who: {who}\r\n")).await;
     }
     assert!((58..=60).contains(&passed), "{passed}");
+    // Spoken to as if it were alone, a server of it has some keys and not others: that is said, and lets nobody through.
+    let mut misled = 0;
+    for node in &nodes {
+        let gate = Gate::before(&backend, &tables(node, "rate = \"3/h\"").replace("shared", "alone"));
+        assert!(passing(&gate, 9, "").await <= 3);
+        misled += usize::from(status(&gate).await["redis"]["last_error"].to_string().contains("Moved"));
+    }
+    assert!(misled >= 2, "{misled}");
     let held = nodes.iter().filter(|node| node.order(&["DBSIZE"]) != Value::Int(0)).count();
     assert_eq!(held, 3, "keys are spread over all of them");
     for gate in &gates {

@@ -100,6 +100,15 @@ fn exit_codes_say_who_has_to_act() {
     }
 }
 
+/// Every 64th thumbprint begins with a hyphen, and so may a secret.
+#[test]
+fn what_begins_with_a_hyphen_is_a_name_or_a_secret_too() {
+    let token = minted(&["--secret", "-a secret of thirty-two characters", "--kid", "-4K0", "--sub", "-alice"]);
+    assert_eq!(part(&token, 0)["kid"], "-4K0");
+    assert_eq!(part(&token, 1)["sub"], "-alice");
+    minted(&["inspect", &token, "--secret", "-a secret of thirty-two characters"]);
+}
+
 #[test]
 fn a_key_is_for_its_owner_alone_and_never_lost() {
     for (algorithm, private) in [("ES256", "key.pem"), ("HS512", "secret")] {

@@ -62,7 +62,7 @@ struct KeysFrom {
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
     /// Shared secret: env:NAME, file:PATH, or the secret itself
-    #[arg(long, value_name = "TEXT", value_parser = Secret::read)]
+    #[arg(long, value_name = "TEXT", value_parser = Secret::read, allow_hyphen_values = true)]
     secret: Option<Secret>,
 }
 

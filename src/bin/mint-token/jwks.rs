@@ -20,7 +20,7 @@ pub(crate) struct Jwks {
     #[arg(long)]
     alg: Option<Algorithm>,
     /// Name of the key, if there is one [default: its thumbprint (RFC 7638)]
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     kid: Option<String>,
 }
 

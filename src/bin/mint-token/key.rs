@@ -20,7 +20,7 @@ pub(crate) struct KeySource {
     #[arg(long)]
     alg: Option<Algorithm>,
     /// Name of the key in tokens [default: its thumbprint (RFC 7638); a secret has none]
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     kid: Option<String>,
 }
 
@@ -31,7 +31,7 @@ struct From {
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Shared secret: env:NAME, file:PATH, or the secret itself
-    #[arg(long, value_name = "TEXT", value_parser = Secret::read)]
+    #[arg(long, value_name = "TEXT", value_parser = Secret::read, allow_hyphen_values = true)]
     secret: Option<Secret>,
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct Keygen {
     #[arg(long, default_value_t = 2048, value_name = "N")]
     bits: u32,
     /// Name of the key [default: its thumbprint (RFC 7638)]
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     kid: Option<String>,
     /// Replace what is there
     #[arg(long)]

@@ -31,7 +31,7 @@ pub(crate) struct Claims {
     #[arg(long)]
     aud: Vec<String>,
     /// Subject
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     sub: Option<String>,
     /// Life of the token: 90s, 1h, -5min for one that has ended, a time like 2030-01-01T00:00:00Z, or never
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = life, allow_hyphen_values = true)]

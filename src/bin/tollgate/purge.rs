@@ -39,7 +39,13 @@ pub(crate) struct Purge {
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// The token of [admin], where there is no file
-    #[arg(long, value_name = "TOKEN", env = "TOLLGATE_ADMIN_TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "TOLLGATE_ADMIN_TOKEN",
+        hide_env_values = true,
+        allow_hyphen_values = true
+    )]
     token: Option<String>,
 }
 

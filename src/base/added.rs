@@ -14,8 +14,8 @@ use super::trace::Trace;
 /// The gateway's own fields of one request. Those whose values the exchange knows are not copied.
 #[derive(Debug)]
 pub struct Added {
-    /// The host, in place of any that came.
-    pub host: HeaderValue,
+    /// The host, in place of any that came; the canonical one of the client where it is none.
+    host: Option<HeaderValue>,
     /// The prefix that was taken off.
     pub prefix: Option<HeaderValue>,
     /// The protocol that the client asks to switch to.
@@ -30,7 +30,7 @@ pub struct Added {
 impl Added {
     /// Decides what is said of where the request came from. What an untrusted peer says about that is dropped from the
     /// fields; what a trusted one says stays, and is extended.
-    pub fn new(fields: &mut HeaderMap, exchange: &Exchange, host: HeaderValue) -> Self {
+    pub fn new(fields: &mut HeaderMap, exchange: &Exchange, host: Option<HeaderValue>) -> Self {
         let (present, trusted) = (exchange.survey.forwarding, exchange.origin.trusted);
         if present && !trusted {
             let all = [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_FORWARDED_PREFIX, FORWARDED, X_REAL_IP];
@@ -48,6 +48,11 @@ impl Added {
             forwarded_host: exchange.host.is_some() && !believed(X_FORWARDED_HOST),
             forwarded: believed(FORWARDED),
         }
+    }
+
+    /// The host that the upstream is told.
+    pub fn host<'a>(&'a self, exchange: &'a Exchange) -> Option<&'a HeaderValue> {
+        self.host.as_ref().or(exchange.host.as_ref())
     }
 
     /// Tells each line behind the fields that came; the host is not among them.
@@ -87,7 +92,9 @@ impl Added {
         self.each(exchange, |name, value| {
             fields.append(name, value.clone());
         });
-        fields.insert(HOST, self.host);
+        if let Some(host) = self.host(exchange) {
+            fields.insert(HOST, host.clone());
+        }
     }
 }
 
@@ -124,7 +131,7 @@ mod tests {
         exchange.survey = Survey::of(&fields);
         exchange.host = Some(HeaderValue::from_static("shop.example"));
         exchange.id = Some(HeaderValue::from_static("id-1"));
-        let added = Added::new(&mut fields, &exchange, HeaderValue::from_static("backend"));
+        let added = Added::new(&mut fields, &exchange, Some(HeaderValue::from_static("backend")));
         added.merge(&exchange, &mut fields);
         fields
     }

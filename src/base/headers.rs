@@ -132,38 +132,40 @@ impl Survey {
     /// Looks at each field once.
     pub fn of(headers: &HeaderMap) -> Self {
         let mut survey = Self::default();
-        for (name, value) in headers {
-            let name = name.as_str();
-            survey.count += 1;
-            survey.bytes += name.len() + value.len() + 4;
-            // By length first: most fields are then told apart by one comparison.
-            match (name.len(), name) {
-                (4, "host") => survey.hosts += 1,
-                (14, "content-length") => survey.lengths += 1,
-                (17, "transfer-encoding") => {
-                    survey.codings += 1;
-                    survey.hop_by_hop.note(HopByHop::TRANSFER_ENCODING);
-                }
-                (2, "te") => survey.hop_by_hop.note(HopByHop::TE),
-                (6, "expect") => survey.hop_by_hop.note(HopByHop::EXPECT),
-                (7, "upgrade") => survey.hop_by_hop.note(HopByHop::UPGRADE),
-                (10, "connection") => survey.hop_by_hop.note(HopByHop::CONNECTION),
-                (10, "keep-alive") => survey.hop_by_hop.note(HopByHop::KEEP_ALIVE),
-                (16, "proxy-connection") => survey.hop_by_hop.note(HopByHop::PROXY_CONNECTION),
-                (18, "proxy-authenticate") => survey.hop_by_hop.note(HopByHop::PROXY_AUTHENTICATE),
-                (19, "proxy-authorization") => survey.hop_by_hop.note(HopByHop::PROXY_AUTHORIZATION),
-                (9, "forwarded" | "x-real-ip")
-                | (15, "x-forwarded-for")
-                | (16, "x-forwarded-host")
-                | (17, "x-forwarded-proto")
-                | (18, "x-forwarded-prefix") => survey.forwarding = true,
-                (10, "tracestate") | (11, "traceparent") => survey.trace = true,
-                (12, "x-request-id") => survey.request_id = true,
-                (17, "x-request-timeout") => survey.timeout = true,
-                _ => survey.underscore |= name.bytes().any(|byte| byte == b'_'),
-            }
-        }
+        headers.iter().for_each(|(name, value)| survey.note(name.as_str(), value));
         survey
+    }
+
+    /// Looks at one more field.
+    pub fn note(&mut self, name: &str, value: &HeaderValue) {
+        self.count += 1;
+        self.bytes += name.len() + value.len() + 4;
+        // By length first: most fields are then told apart by one comparison.
+        match (name.len(), name) {
+            (4, "host") => self.hosts += 1,
+            (14, "content-length") => self.lengths += 1,
+            (17, "transfer-encoding") => {
+                self.codings += 1;
+                self.hop_by_hop.note(HopByHop::TRANSFER_ENCODING);
+            }
+            (2, "te") => self.hop_by_hop.note(HopByHop::TE),
+            (6, "expect") => self.hop_by_hop.note(HopByHop::EXPECT),
+            (7, "upgrade") => self.hop_by_hop.note(HopByHop::UPGRADE),
+            (10, "connection") => self.hop_by_hop.note(HopByHop::CONNECTION),
+            (10, "keep-alive") => self.hop_by_hop.note(HopByHop::KEEP_ALIVE),
+            (16, "proxy-connection") => self.hop_by_hop.note(HopByHop::PROXY_CONNECTION),
+            (18, "proxy-authenticate") => self.hop_by_hop.note(HopByHop::PROXY_AUTHENTICATE),
+            (19, "proxy-authorization") => self.hop_by_hop.note(HopByHop::PROXY_AUTHORIZATION),
+            (9, "forwarded" | "x-real-ip")
+            | (15, "x-forwarded-for")
+            | (16, "x-forwarded-host")
+            | (17, "x-forwarded-proto")
+            | (18, "x-forwarded-prefix") => self.forwarding = true,
+            (10, "tracestate") | (11, "traceparent") => self.trace = true,
+            (12, "x-request-id") => self.request_id = true,
+            (17, "x-request-timeout") => self.timeout = true,
+            _ => self.underscore |= name.bytes().any(|byte| byte == b'_'),
+        }
     }
 }
 

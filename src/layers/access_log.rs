@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::Version;
 use http::header::USER_AGENT;
 
-use self::write::Line;
+use self::write::{Line, Name, name};
 use super::gate::Gate;
 use crate::base::exchange::{End, Exchange, Observer};
 use crate::base::reject::Reject;
@@ -137,73 +137,73 @@ fn write_summary(line: &mut Line<'_>, exchange: &Exchange, took: Duration) {
     line.bare(|line| line.target(&exchange.target));
     line.bare(|line| line.decimal(u64::from(exchange.answer.status)));
     line.bare(|line| line.millis(took));
-    line.text("route", exchange.route.as_deref().unwrap_or("none"));
+    line.text(name!("route"), exchange.route.as_deref().unwrap_or("none"));
 }
 
 fn write_ids(line: &mut Line<'_>, exchange: &Exchange) {
     if let Some(id) = &exchange.id {
-        line.bytes("request_id", id.as_bytes());
+        line.bytes(name!("request_id"), id.as_bytes());
     }
     if let Some(trace) = &exchange.trace {
         let mut text = [0; 32];
         digits(&mut text, trace.id);
-        line.bytes("trace_id", &text);
+        line.bytes(name!("trace_id"), &text);
     }
 }
 
 fn write_request(line: &mut Line<'_>, exchange: &Exchange) {
-    line.field("client_ip", |line| line.in_quotes(|line| line.ip(exchange.client)));
-    line.text("method", exchange.method.as_str());
+    line.field(name!("client_ip"), |line| line.in_quotes(|line| line.ip(exchange.client)));
+    line.text(name!("method"), exchange.method.as_str());
     if let Some(host) = &exchange.host {
-        line.bytes("host", host.as_bytes());
+        line.bytes(name!("host"), host.as_bytes());
     }
-    line.field("path", |line| line.target(&exchange.target));
-    line.text("route", exchange.route.as_deref().unwrap_or("none"));
-    line.number("status", u64::from(exchange.answer.status));
+    line.field(name!("path"), |line| line.target(&exchange.target));
+    line.text(name!("route"), exchange.route.as_deref().unwrap_or("none"));
+    line.number(name!("status"), u64::from(exchange.answer.status));
 }
 
 fn write_answer(line: &mut Line<'_>, exchange: &Exchange, took: Duration) {
     let (answer, upstream) = (&exchange.answer, &exchange.upstream);
     if let Some(reason) = answer.reason {
-        line.text("code", reason.facts().code);
+        line.text(name!("code"), reason.facts().code);
     }
     if let Some(cause) = &answer.cause {
-        line.text("cause", cause);
+        line.text(name!("cause"), cause);
     }
-    line.number("bytes_in", exchange.bytes_in());
-    line.number("bytes_out", answer.bytes);
+    line.number(name!("bytes_in"), exchange.bytes_in());
+    line.number(name!("bytes_out"), answer.bytes);
     if line.form() == Form::Json {
-        line.field("duration_ms", |line| line.millis(took));
+        line.field(name!("duration_ms"), |line| line.millis(took));
     }
     if let Some(name) = &upstream.name {
-        line.text("upstream", name);
+        line.text(name!("upstream"), name);
     }
     if let Some(address) = upstream.address {
-        line.field("address", |line| line.in_quotes(|line| line.address(address)));
+        line.field(name!("address"), |line| line.in_quotes(|line| line.address(address)));
     }
     if let Some(time) = upstream.time {
-        line.field("upstream_ms", |line| line.millis(time));
+        line.field(name!("upstream_ms"), |line| line.millis(time));
     }
     if upstream.tries > 0 {
-        line.number("tries", u64::from(upstream.tries));
+        line.number(name!("tries"), u64::from(upstream.tries));
     }
     if let Some(cache) = exchange.cache {
-        line.text("cache", cache.as_str());
+        line.text(name!("cache"), cache.as_str());
     }
     if let Some(identity) = &exchange.identity {
-        line.text("auth", &identity.auth);
+        line.text(name!("auth"), &identity.auth);
         if let Some(subject) = &identity.subject {
-            line.text("subject", subject);
+            line.text(name!("subject"), subject);
         }
     }
     if let Some(limit) = &exchange.limit {
-        line.text("limit", limit);
+        line.text(name!("limit"), limit);
     }
     if let Some(agent) = &exchange.user_agent {
-        line.bytes("user_agent", agent.as_bytes());
+        line.bytes(name!("user_agent"), agent.as_bytes());
     }
-    line.text("protocol", protocol(exchange.version));
-    line.text("end", answer.end.as_str());
+    line.text(name!("protocol"), protocol(exchange.version));
+    line.text(name!("end"), answer.end.as_str());
 }
 
 fn protocol(version: Version) -> &'static str {
@@ -220,6 +220,7 @@ pub struct AccessLog(pub Arc<Lines>);
 
 impl Gate for AccessLog {
     type Pass = ();
+    const FINISHES: bool = false;
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
         request.exchange.user_agent = request.head.headers.get(USER_AGENT).cloned();

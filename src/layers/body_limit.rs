@@ -13,6 +13,7 @@ pub struct BodyLimit(pub u64);
 
 impl Gate for BodyLimit {
     type Pass = ();
+    const FINISHES: bool = false;
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
         let length = (request.exchange.survey.lengths > 0).then(|| request.head.headers.get(CONTENT_LENGTH)).flatten();

@@ -14,6 +14,7 @@ pub struct Deadline(pub Duration);
 
 impl Gate for Deadline {
     type Pass = ();
+    const FINISHES: bool = false;
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
         let exchange = &mut request.exchange;

@@ -29,6 +29,7 @@ impl InFlight {
 
 impl Gate for InFlight {
     type Pass = ();
+    const FINISHES: bool = false;
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
         let full = || {
@@ -56,7 +57,7 @@ mod tests {
         let origin = Origin { peer: SocketAddr::from(([127, 0, 0, 1], 1)), trusted: false, scheme: "http", worker: 0 };
         let busy = Client::new(origin.peer.ip(), Vec::new()).begin(false);
         let exchange = Box::new(Exchange::new(origin, busy, clock::now(), &head));
-        Request { head, body: RequestBody::EMPTY, exchange }
+        Request { head: Box::new(head), body: RequestBody::EMPTY, exchange }
     }
 
     #[test]

@@ -39,6 +39,7 @@ impl IpAccess {
 
 impl Gate for IpAccess {
     type Pass = ();
+    const FINISHES: bool = false;
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
         let client = request.exchange.client;

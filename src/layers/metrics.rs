@@ -146,6 +146,7 @@ pub struct Metrics(pub Arc<RouteMetrics>);
 
 impl Gate for Metrics {
     type Pass = ();
+    const FINISHES: bool = false;
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
         self.0.in_flight.increment(1.0);

@@ -20,9 +20,8 @@ pub mod trace;
 
 use std::sync::Arc;
 
-use tower::{Service, ServiceBuilder};
+use tower::ServiceBuilder;
 
-use crate::base::request::{Refused, Request, Response};
 use access_log::AccessLog;
 use auth::Auth;
 use body_limit::BodyLimit;
@@ -30,7 +29,7 @@ use cache::Cache;
 use cache::service::{CacheLayer, Cached};
 use cors::Cors;
 use deadline::Deadline;
-use gate::{GateLayer, Gated};
+use gate::{GateLayer, Gated, Serve};
 use in_flight::InFlight;
 use ip_access::IpAccess;
 use metrics::Metrics;
@@ -92,7 +91,7 @@ type Identified<S> = Gated<Step, Gated<Auth, Gated<RateLimit, Gated<BodyLimit, G
 /// Puts a route's layers around `inner`, outermost first. Moving a line changes behaviour: read its reason first.
 pub fn stack<S>(policies: &Policies, inner: S) -> Stack<S>
 where
-    S: Service<Request, Response = Response, Error = Refused> + Clone + Send + Sync + 'static,
+    S: Serve + Send + Sync + 'static,
     S::Future: Send,
 {
     ServiceBuilder::new()

@@ -28,6 +28,7 @@ pub enum Kept {
 
 impl Gate for PathGuard {
     type Pass = ();
+    const FINISHES: bool = false;
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
         if self.ambiguous && request.exchange.ambiguous_path {

@@ -5,7 +5,9 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
+use uuid::fmt::Hyphenated;
 
 use super::gate::Gate;
 use crate::base::headers::{TRACEPARENT, X_REQUEST_ID};
@@ -15,31 +17,53 @@ use crate::base::trace::Trace;
 
 /// Longest id that is taken over from a trusted proxy, in bytes.
 const LONGEST: usize = 128;
+/// Bytes of a block of ids: few enough to be held by a request that lasts.
+const BLOCK: usize = 1024;
 
 /// The policy: there is only one.
 #[derive(Debug)]
 pub struct RequestId {
-    /// Random bits, from one generator per worker.
-    randomness: Box<[Mutex<fastrand::Rng>]>,
+    slots: Box<[Mutex<Slot>]>,
     /// One moment on both clocks: the time of an id then costs no reading of a clock.
     anchor: (Instant, Duration),
+}
+
+/// What a worker keeps.
+#[derive(Debug)]
+struct Slot {
+    random: fastrand::Rng,
+    /// Ids lie side by side in one block: each in its own was two allocations a request, since an id is shared by head,
+    /// log and answer.
+    block: BytesMut,
+}
+
+impl Slot {
+    fn id(&mut self, now: Duration) -> Bytes {
+        let mut bits = [0; 10];
+        self.random.fill(&mut bits);
+        let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let id = uuid::Builder::from_unix_timestamp_millis(millis, &bits).into_uuid();
+        if self.block.capacity() < Hyphenated::LENGTH {
+            self.block.reserve(BLOCK);
+        }
+        self.block.extend_from_slice(id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()).as_bytes());
+        self.block.split().freeze()
+    }
 }
 
 impl RequestId {
     /// Ids for the requests of as many workers as there are seeds. `anchor` is one moment, as the monotonic clock says
     /// it and as time since the epoch.
     pub fn new(seeds: impl IntoIterator<Item = u64>, anchor: (Instant, Duration)) -> Self {
-        Self { anchor, randomness: seeds.into_iter().map(|seed| Mutex::new(fastrand::Rng::with_seed(seed))).collect() }
+        let slot = |seed| Slot { random: fastrand::Rng::with_seed(seed), block: BytesMut::new() };
+        Self { anchor, slots: seeds.into_iter().map(|seed| Mutex::new(slot(seed))).collect() }
     }
 
     /// A new id.
     pub fn generate(&self, worker: usize, now: Duration) -> Option<HeaderValue> {
-        let mut bits = [0; 10];
-        let slot = self.randomness.get(worker).or(self.randomness.first())?;
-        slot.lock().unwrap_or_else(PoisonError::into_inner).fill(&mut bits);
-        let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        let id = uuid::Builder::from_unix_timestamp_millis(millis, &bits).into_uuid();
-        HeaderValue::from_str(id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer())).ok()
+        let slot = self.slots.get(worker).or(self.slots.first())?;
+        let id = slot.lock().unwrap_or_else(PoisonError::into_inner).id(now);
+        HeaderValue::from_maybe_shared(id).ok()
     }
 }
 

@@ -1,5 +1,5 @@
-//! What the axum router mounts at a path: the routes that may take a request there. A mount's handler begins the work of
-//! the stack while the router calls it, and hands it back beside the router: a response that came up through the router
+//! What the axum router mounts at a path: the routes that may take a request there. A mount's handler hands itself and the
+//! request back beside the router, and the work of the stack begins behind it: a response that came up through the router
 //! would pass four futures at each poll and have its body boxed, 2,000 instructions a request.
 
 use std::convert::Infallible;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
-use futures_util::future::{Either, Ready, ready};
+use futures_util::future::{Ready, ready};
 use http::{Extensions, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use pin_project_lite::pin_project;
@@ -21,10 +21,12 @@ use crate::base::exchange::Exchange;
 use crate::base::reject::{Reason, Reject};
 use crate::base::request::{Outcome, Refused, Request, Response as Answer};
 use crate::layers::cors;
+use crate::layers::gate::Serve;
 use crate::layers::{Policies, Stack};
+use crate::upstream::boxes::InBox;
 use crate::upstream::forward::Forward;
 
-/// Carries a request's body and exchange down through the router, and what the mounted handler has begun back up. A
+/// Carries a request's body and exchange down through the router, and what has been found there back up. A
 /// connection keeps one, with the extension map that it travels in: a new map each time cost 700 instructions a request.
 #[derive(Clone, Default)]
 pub struct Carrier(Arc<Mutex<Hold>>);
@@ -37,12 +39,11 @@ struct Hold {
 }
 
 #[derive(Default)]
-#[expect(clippy::large_enum_variant, reason = "one for each request, which is all of them in turn")]
 enum Load {
     #[default]
     Nothing,
     Request(RequestBody, Box<Exchange>),
-    Handling(Handling),
+    Found(Mount, Request),
 }
 
 impl Carrier {
@@ -60,25 +61,26 @@ impl Carrier {
         this
     }
 
-    /// What the handler has begun, if the request came to one.
-    pub fn handling(&self) -> Option<Handling> {
+    /// The mount that the request came to, if it came to one, and the request.
+    pub fn found(&self) -> Option<(Mount, Request)> {
         match std::mem::take(&mut self.lock().load) {
-            Load::Handling(handling) => Some(handling),
+            Load::Found(mount, request) => Some((mount, request)),
             Load::Nothing | Load::Request(..) => None,
         }
     }
 
-    /// The request, for its handler.
-    fn request(&self) -> Option<(RequestBody, Box<Exchange>)> {
-        match std::mem::take(&mut self.lock().load) {
-            Load::Request(body, exchange) => Some((body, exchange)),
-            Load::Nothing | Load::Handling(_) => None,
+    /// The request has come to this mount.
+    fn find(&self, mount: &Mount, mut head: Box<http::request::Parts>) {
+        let mut hold = self.lock();
+        let Load::Request(body, exchange) = std::mem::take(&mut hold.load) else { return };
+        // Of all that the router and the codec have said, only this is asked for below.
+        let mut extensions = std::mem::take(&mut head.extensions);
+        if let Some(upgrade) = extensions.remove::<OnUpgrade>() {
+            head.extensions.insert(upgrade);
         }
-    }
-
-    fn hand_back(&self, handling: Handling, mut extensions: Extensions) {
         extensions.clear();
-        *self.lock() = Hold { load: Load::Handling(handling), extensions };
+        hold.extensions = extensions;
+        hold.load = Load::Found(mount.clone(), Request { head, body, exchange });
     }
 
     fn lock(&self) -> MutexGuard<'_, Hold> {
@@ -226,18 +228,11 @@ impl Service<http::Request<Body>> for Mount {
         Poll::Ready(Ok(()))
     }
 
-    /// Begins with the stack of the route that takes the request; the response is an empty one, for the router.
+    /// Hands the request back; the response is an empty one, for the router.
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let (mut head, _) = request.into_parts();
-        if let Some(carrier) = head.extensions.remove::<Carrier>()
-            && let Some((body, exchange)) = carrier.request()
-        {
-            // Of all that the router and the codec have said, only this is asked for below.
-            let mut extensions = std::mem::take(&mut head.extensions);
-            if let Some(upgrade) = extensions.remove::<OnUpgrade>() {
-                head.extensions.insert(upgrade);
-            }
-            carrier.hand_back(self.begin(head, body, exchange), extensions);
+        let mut head = Box::new(request.into_parts().0);
+        if let Some(carrier) = head.extensions.remove::<Carrier>() {
+            carrier.find(self, head);
         } else if let Some(inquiry) = head.extensions.remove::<Inquiry>() {
             let _ = inquiry.0.set(self.clone());
         }
@@ -246,20 +241,22 @@ impl Service<http::Request<Body>> for Mount {
 }
 
 impl Mount {
-    fn begin(&self, head: http::request::Parts, body: RequestBody, mut exchange: Box<Exchange>) -> Handling {
-        let chosen = if exchange.refused_early.is_some() { Ok(None) } else { self.choose(&head) };
-        let mut stack = match chosen {
+    /// Begins with the stack of the route that takes the request.
+    pub fn begin(&self, mut request: Request) -> Handling {
+        let exchange = &mut request.exchange;
+        let chosen = if exchange.refused_early.is_some() { Ok(None) } else { self.choose(&request.head) };
+        let stack = match chosen {
             Ok(Some(route)) => {
                 exchange.route = Some(route.name.clone());
-                route.stack.clone()
+                &route.stack
             }
-            Ok(None) => self.0.unmatched.clone(),
+            Ok(None) => &self.0.unmatched,
             Err(reject) => {
                 exchange.refused_early = Some(Box::new(reject));
-                self.0.unmatched.clone()
+                &self.0.unmatched
             }
         };
-        Handling { inner: stack.call(Request { head, body, exchange }) }
+        Handling { inner: stack.serve(request) }
     }
 }
 
@@ -297,16 +294,42 @@ pub enum Answerer {
 impl Service<Request> for Answerer {
     type Response = Answer;
     type Error = Refused;
-    type Future = Either<<Forward as Service<Request>>::Future, Ready<Outcome>>;
+    type Future = Answering;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refused>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
+        self.serve(request)
+    }
+}
+
+impl Serve for Answerer {
+    fn serve(&self, request: Request) -> Self::Future {
         match self {
-            Self::Forward(forward) => Either::Left(forward.call(request)),
-            Self::Nobody => Either::Right(ready(answer_unmatched(request))),
+            Self::Forward(forward) => Answering::Forward(forward.serve(request)),
+            Self::Nobody => Answering::Nobody(Some(Box::new(answer_unmatched(request)))),
+        }
+    }
+}
+
+/// What an [`Answerer`] does with one request.
+#[derive(Debug)]
+pub enum Answering {
+    /// It is forwarded.
+    Forward(InBox),
+    /// It was refused.
+    Nobody(Option<Box<Outcome>>),
+}
+
+impl Future for Answering {
+    type Output = Outcome;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        match self.get_mut() {
+            Self::Forward(forwarding) => Pin::new(forwarding).poll(cx),
+            Self::Nobody(outcome) => outcome.take().map_or(Poll::Pending, |outcome| Poll::Ready(*outcome)),
         }
     }
 }

@@ -12,8 +12,7 @@ use axum::routing::future::RouteFuture;
 use http::{Response, StatusCode, Version};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
-use tower::util::Oneshot;
-use tower::{Service, ServiceExt};
+use tower::Service;
 
 use super::Limits;
 use super::examine::{examine, name_of};
@@ -22,6 +21,7 @@ use crate::base::client::Client;
 use crate::base::clock;
 use crate::base::exchange::{Exchange, Origin};
 use crate::base::reject::{Reason, Reject};
+use crate::base::request::Request;
 use crate::runtime::mount::{Carrier, Handling, Mount};
 use crate::runtime::outgoing::Outgoing;
 use crate::runtime::{Live, problem};
@@ -61,19 +61,15 @@ impl hyper::service::Service<http::Request<Incoming>> for Dispatch {
             .unwrap_or_else(|_| Err(Reject::new(Reason::Internal, FAILED)));
         let snapshot = self.live.now();
         let early = examined.is_err() || exchange.target.path() == "*";
-        let host = exchange.host.clone();
         exchange.refused_early = examined.err().map(|reject| Box::new(reject.closing()));
-        let carrier = self.carrier.send(body, exchange, &mut head.extensions);
-        let request = http::Request::from_parts(head, Body::empty());
-        DispatchFuture {
-            state: match early {
-                true => State::Unmatched { future: snapshot.unmatched().clone().oneshot(request), carrier },
-                false => {
-                    let mut router = snapshot.router(host.as_ref().map_or("", name_of)).clone();
-                    State::Routed { future: router.call(request), carrier }
-                }
-            },
+        if early {
+            let request = Request { head: Box::new(head), body, exchange };
+            return DispatchFuture { state: State::Found { found: Some((snapshot.unmatched().clone(), request)) } };
         }
+        let mut router = snapshot.router(exchange.host.as_ref().map_or("", name_of)).clone();
+        let carrier = self.carrier.send(body, exchange, &mut head.extensions);
+        let future = router.call(http::Request::from_parts(head, Body::empty()));
+        DispatchFuture { state: State::Routed { future, carrier } }
     }
 }
 
@@ -90,7 +86,7 @@ pin_project! {
     #[project = Projected]
     enum State {
         Routed { #[pin] future: RouteFuture<Infallible>, carrier: Carrier },
-        Unmatched { #[pin] future: Oneshot<Mount, http::Request<Body>>, carrier: Carrier },
+        Found { found: Option<(Mount, Request)> },
         Handled { #[pin] future: Handling },
     }
 }
@@ -98,19 +94,16 @@ pin_project! {
 impl DispatchFuture {
     fn advance(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response<Outgoing>> {
         loop {
-            let carrier = match self.as_mut().project().state.project() {
+            let found = match self.as_mut().project().state.project() {
                 Projected::Routed { future, carrier } => {
                     let Ok(_) = ready!(future.poll(cx));
-                    carrier
+                    carrier.found()
                 }
-                Projected::Unmatched { future, carrier } => {
-                    let Ok(_) = ready!(future.poll(cx));
-                    carrier
-                }
+                Projected::Found { found } => found.take(),
                 Projected::Handled { future } => return future.poll(cx),
             };
-            let Some(future) = carrier.handling() else { return Poll::Ready(failed()) };
-            self.as_mut().project().state.set(State::Handled { future });
+            let Some((mount, request)) = found else { return Poll::Ready(failed()) };
+            self.as_mut().project().state.set(State::Handled { future: mount.begin(request) });
         }
     }
 }
@@ -139,11 +132,13 @@ mod tests {
     use futures_util::FutureExt;
     use std::net::SocketAddr;
     use tower::service_fn;
+    use tower::util::BoxCloneSyncService;
 
     use super::*;
     use std::time::Duration;
 
-    use crate::base::request::{Outcome, Request};
+    use crate::base::request::Outcome;
+    use crate::layers::gate::Serve;
     use crate::layers::metrics::{Metrics, RouteMetrics};
     use crate::layers::request_id::RequestId;
     use crate::layers::{Policies, stack};
@@ -182,11 +177,11 @@ mod tests {
             cache_step: None,
             cache: None,
         };
-        let failing = stack(&policies, service_fn(fail));
+        let failing = stack(&policies, BoxCloneSyncService::new(service_fn(fail)));
         let mut router: Router = Router::new().fallback_service(service_fn(move |request: http::Request<Body>| {
             let (head, _) = request.into_parts();
             let (exchange, body) = (exchange(&head), RequestBody::EMPTY);
-            let answering = failing.clone().call(Request { head, body, exchange });
+            let answering = failing.serve(Request { head: Box::new(head), body, exchange });
             async { answering.await.map_or_else(|_| unreachable!(), |_| Ok(Response::new(Body::empty()))) }
         }));
         for times in 1..=2 {

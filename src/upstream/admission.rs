@@ -138,7 +138,7 @@ impl Drop for Wait<'_> {
 impl Upstream {
     /// Lets a request in, as long as fewer than `max_in_flight` are: it is counted until its exchange is over.
     pub(super) fn enter(&self, exchange: &mut Exchange) -> Result<(), Reject> {
-        match self.policy.load().max_in_flight {
+        match self.dials.max_in_flight() {
             0 => Ok(()),
             most => {
                 let seat = self.in_flight.try_take(most);
@@ -154,9 +154,9 @@ impl Upstream {
         if !self.queue.is_empty() {
             return None;
         }
-        match self.policy.load().circuit {
-            None => Some(None),
-            Some(_) => self.breaker.pass().map(Some),
+        match self.dials.has_circuit() {
+            false => Some(None),
+            true => self.breaker.pass().map(Some),
         }
     }
 
@@ -168,8 +168,7 @@ impl Upstream {
         failed: &[SocketAddr],
         deadline: Option<Instant>,
     ) -> Result<Ticket, Reject> {
-        let circuit = self.policy.load().circuit.is_some();
-        let mut pass = circuit.then(|| self.breaker.admit()).transpose()?;
+        let mut pass = self.dials.has_circuit().then(|| self.breaker.admit()).transpose()?;
         let mut ticket = self.wait_for_place(wish, failed, deadline).await?;
         if pass.as_ref().is_some_and(|pass| !self.breaker.honours(pass)) {
             // It was opened meanwhile.
@@ -185,10 +184,10 @@ impl Upstream {
         failed: &[SocketAddr],
         deadline: Option<Instant>,
     ) -> Result<Ticket, Reject> {
-        if self.policy.load().max_connections == 0 || !self.has_other_than(failed) {
+        if self.dials.max_connections() == 0 || !self.has_other_than(failed) {
             return self.take_place(wish, failed, clock::now()).ok_or_else(|| self.nowhere());
         }
-        let most = self.policy.load().max_connections.saturating_mul(self.endpoints.load().len());
+        let most = self.dials.max_connections().saturating_mul(self.endpoints.load().len());
         let too_many =
             || self.overloaded("every address has as many connections as allowed, and as many requests wait");
         let mut wait = self.queue.join(wish, failed, most).ok_or_else(too_many)?;
@@ -203,7 +202,7 @@ impl Upstream {
     /// A place at an address that is not one of `failed` and has one.
     pub(super) fn take_place(&self, wish: &Wish, failed: &[SocketAddr], now: Instant) -> Option<Ticket> {
         let ticket = self.choose(wish, failed, now)?;
-        let most = self.policy.load().max_connections;
+        let most = self.dials.max_connections();
         let mut ticket = match most {
             0 => return Some(ticket),
             _ => ticket,
@@ -227,7 +226,7 @@ impl Upstream {
 
     /// Applies the limits of the policy to the addresses that there are. Called when either has changed.
     pub(super) fn apply_limits(&self) {
-        self.endpoints.load().iter().for_each(|endpoint| endpoint.room.limit(self.policy.load().max_connections));
+        self.endpoints.load().iter().for_each(|endpoint| endpoint.room.limit(self.dials.max_connections()));
         self.queue.serve();
     }
 

@@ -55,6 +55,7 @@ impl Upstream {
         if old.balance != policy.balance || old.slow_start != policy.slow_start {
             self.balancer.store(Arc::new(Balancer::new(policy, &tools.sessions)));
         }
+        self.dials.turn(policy, &self.balancer.load());
         self.apply_limits();
         if old.health != policy.health || old.eject != policy.eject {
             self.follow_checks();

@@ -9,18 +9,19 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 use crate::base::headers::{self, KEEP_ALIVE, Survey};
 use crate::base::reject::{Reason, Reject};
 
-/// Turns the upstream's head into the client's. Returns how long the upstream says to keep an idle connection.
+/// Turns the upstream's head into the client's, by a look at its fields as they came. Returns how long the upstream says to keep an idle connection.
 ///
 /// # Errors
 /// When the body is coded in a way that could not be undone: nobody asked for that (RFC 9112 §7.4), and the client
 /// would not hear of it.
-pub fn clean<B>(response: &mut Response<B>) -> Result<Option<Duration>, Reject> {
+pub fn clean<B>(response: &mut Response<B>, survey: &Survey) -> Result<Option<Duration>, Reject> {
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     // The upstream's version ends here too: the client gets its own (RFC 9110 §6.2).
     *response.version_mut() = Version::HTTP_11;
     let fields = response.headers_mut();
-    let survey = Survey::of(fields);
-    if let Some(coding) = fields.get(TRANSFER_ENCODING).filter(|_| survey.codings > 0) {
+    if survey.codings > 0
+        && let Some(coding) = fields.get(TRANSFER_ENCODING)
+    {
         if !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") || survey.codings > 1 {
             let cause = format!("the transfer coding is {coding:?}");
             return Err(Reject::new(Reason::UpstreamProtocol, "the upstream did not answer properly").because(cause));
@@ -30,7 +31,7 @@ pub fn clean<B>(response: &mut Response<B>) -> Result<Option<Duration>, Reject> 
     }
     let keeps = if survey.hop_by_hop.any() { fields.get(KEEP_ALIVE).and_then(idle_time) } else { None };
     let protocol = switches.then(|| fields.get(UPGRADE).cloned()).flatten();
-    headers::remove_surveyed(fields, &survey);
+    headers::remove_surveyed(fields, survey);
     if let Some(protocol) = protocol {
         fields.insert(UPGRADE, protocol);
     }
@@ -62,7 +63,8 @@ mod tests {
         for (name, value) in fields {
             response.headers_mut().append(*name, value.parse().unwrap());
         }
-        clean(&mut response).ok()?;
+        let survey = Survey::of(response.headers());
+        clean(&mut response, &survey).ok()?;
         Some(response.headers().keys().map(ToString::to_string).collect())
     }
 
@@ -95,7 +97,8 @@ mod tests {
         ] {
             let mut response = Response::new(());
             response.headers_mut().insert("keep-alive", text.parse().unwrap());
-            assert_eq!(clean(&mut response).unwrap(), expected.map(Duration::from_secs), "{text}");
+            let survey = Survey::of(response.headers());
+            assert_eq!(clean(&mut response, &survey).unwrap(), expected.map(Duration::from_secs), "{text}");
             assert!(response.headers().is_empty());
         }
     }

@@ -19,7 +19,7 @@ use super::time_left::{self, Allotted};
 use crate::base::body::BodyFailure;
 use crate::base::clock;
 use crate::base::exchange::Exchange;
-use crate::base::headers::TRACEPARENT;
+use crate::base::headers::{Survey, TRACEPARENT};
 use crate::base::reject::{Reason, Reject};
 use crate::base::trace::Trace;
 
@@ -149,7 +149,8 @@ impl Journey {
         began: Instant,
     ) -> Result<http::Response<Flow>, Ended> {
         let mut response = response;
-        match answer::clean(&mut response) {
+        let survey = response.body().survey().unwrap_or_else(|| Survey::of(response.headers()));
+        match answer::clean(&mut response, &survey) {
             Ok(Some(time)) => ticket.endpoint().keep_alive().said(time),
             Ok(None) => {}
             Err(reject) => return Err(Ended::Fault(Fault::Protocol, Came::Protocol, reject)),

@@ -31,9 +31,9 @@ impl Checkin {
     /// The body as it goes to the client, for at most `idle` without a byte. Where all of it came with the head, as that
     /// of most small responses does, the connection goes back at once and nothing has to be kept for it. `heard` is when
     /// the head came.
-    pub fn into_body(mut self, heard: Instant, idle: Duration) -> ResponseBody {
+    pub fn into_body(mut self, heard: Instant, idle: impl FnOnce() -> Duration) -> ResponseBody {
         match self.flow.whole() {
-            None => ResponseBody::stream(Box::new(self), idle),
+            None => ResponseBody::stream(Box::new(self), idle()),
             Some(data) => {
                 self.leave(heard);
                 if data.is_empty() { ResponseBody::Empty } else { ResponseBody::Full(data) }

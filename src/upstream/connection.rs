@@ -28,6 +28,7 @@ use super::wire::{Decoded, Failed, Wire};
 use crate::base::added::Added;
 use crate::base::body::{Cause, RequestBody};
 use crate::base::exchange::Exchange;
+use crate::base::headers::Survey;
 use crate::base::outbox::Outbox;
 use crate::base::seat::{Seat, Seats};
 use crate::base::stream::Stream;
@@ -329,6 +330,14 @@ impl Flow {
             From::Hyper(incoming, ..) => {
                 Pin::new(incoming).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Cause::from)))
             }
+        }
+    }
+
+    /// What the response's fields are, as they came, where that was seen on the way.
+    pub fn survey(&self) -> Option<Survey> {
+        match &self.0 {
+            From::Wire(wire) => Some(wire.survey()),
+            From::Hyper(..) => None,
         }
     }
 

@@ -59,8 +59,14 @@ impl Service<Request> for Forward {
         Poll::Ready(Ok(()))
     }
 
-    /// The one box of the stack: everything above is held by value. What is rare is boxed inside, to keep it small.
     fn call(&mut self, request: Request) -> Self::Future {
+        self.serve(request)
+    }
+}
+
+impl Forward {
+    /// The one box of the stack: everything above is held by value. What is rare is boxed inside, to keep it small.
+    pub fn serve(&self, request: Request) -> InBox {
         let worker = request.exchange.origin.worker;
         let mut journey = Journey::begin(self.upstream.clone(), &self.route, request);
         // The block uses the journey where it lies; a function would hold it twice.
@@ -123,10 +129,12 @@ pub(super) fn dress(
     exchange: &Exchange,
     now: Instant,
 ) -> (Wish, Added) {
-    let balancer = upstream.balancer.load();
-    let wish = balancer.wish(head, exchange, now);
+    let balancer = upstream.dials.balancer_looks().then(|| upstream.balancer.load());
+    let wish = balancer.as_ref().map_or(Wish::Anywhere, |balancer| balancer.wish(head, exchange, now));
     let added = rewrite.apply(head, exchange, &upstream.policy.host_header, &upstream.host);
-    balancer.strip(&mut head.headers);
+    if let Some(balancer) = balancer {
+        balancer.strip(&mut head.headers);
+    }
     (wish, added)
 }
 
@@ -159,7 +167,7 @@ impl Journey {
         Self {
             upstream,
             exchange,
-            request: Some(http::Request::from_parts(head, body)),
+            request: Some(http::Request::from_parts(*head, body)),
             added: Some(added),
             spare: None,
             wish,
@@ -358,11 +366,12 @@ impl Journey {
         if let Some(request) = self.request.take() {
             flow.refill(request.into_parts().0.headers);
         }
-        let idle =
-            if answer::is_event_stream(&head.headers) { Duration::ZERO } else { self.upstream.policy.idle_timeout };
+        let policy_idle = self.upstream.policy.idle_timeout;
+        let idle = || if answer::is_event_stream(&head.headers) { Duration::ZERO } else { policy_idle };
         let (worker, body_in) = (self.exchange.origin.worker, self.exchange.body_in.clone());
         let checkin = Checkin { upstream: self.upstream, ticket, flow, worker, body_in };
-        Ok(Response { head, body: checkin.into_body(self.heard, idle), exchange: self.exchange })
+        let body = checkin.into_body(self.heard, idle);
+        Ok(Response { head, body, exchange: self.exchange })
     }
 
     fn refuse(mut self, reject: Reject) -> Refused {

@@ -13,6 +13,7 @@ pub mod budget;
 pub mod checkin;
 pub mod circuit;
 pub mod connection;
+mod dials;
 pub mod discard;
 pub mod eject;
 pub mod endpoint;
@@ -65,6 +66,7 @@ use balance::{Balancer, Endpoints, Sessions, Wanted, Wish};
 use boxes::Boxes;
 use breaker::Breaker;
 use budget::Budget;
+use dials::Dials;
 use endpoint::{Endpoint, Ticket};
 use following::Following;
 use lookup::Lookup;
@@ -98,6 +100,7 @@ pub struct Upstream {
     pub name: Arc<str>,
     /// What it was told last. Requests have the policy that they began with: see [`bound::Bound`].
     policy: ArcSwap<UpstreamPolicy>,
+    dials: Dials,
     endpoints: ArcSwap<Endpoints>,
     /// Addresses that have left and still have something to finish.
     draining: Mutex<Vec<Arc<Endpoint>>>,
@@ -133,11 +136,13 @@ impl Upstream {
     /// Starts an upstream; it ends when it is dropped.
     pub fn start(policy: &Arc<UpstreamPolicy>, tools: &Tools) -> Arc<Self> {
         let workers = tools.workers.max(1);
+        let balancer = Balancer::new(policy, &tools.sessions);
         let upstream = Arc::new(Self {
+            dials: Dials::new(policy, &balancer),
             name: policy.name.as_str().into(),
             endpoints: ArcSwap::default(),
             draining: Mutex::default(),
-            balancer: ArcSwap::from_pointee(Balancer::new(policy, &tools.sessions)),
+            balancer: ArcSwap::from_pointee(balancer),
             in_flight: Arc::default(),
             queue: Arc::default(),
             breaker: Arc::default(),
@@ -240,7 +245,9 @@ impl Upstream {
         {
             self.breaker.hear(circuit, &self.name, pass, outcome);
         }
-        self.balancer.load().tried(ticket.endpoint(), outcome, took, clock::now);
+        if self.dials.balancer_hears() {
+            self.balancer.load().tried(ticket.endpoint(), outcome, took, clock::now);
+        }
         self.weigh(ticket.endpoint(), outcome, took);
         if outcome == Outcome::Connect {
             // The name may have changed.

@@ -37,11 +37,11 @@ impl Rewrite {
             headers::join_cookies(fields);
         }
         let host = match host {
-            HostHeader::Client => exchange.host.as_ref().unwrap_or(own_name),
-            HostHeader::Upstream => own_name,
-            HostHeader::Fixed(value) => value,
+            HostHeader::Client if exchange.host.is_some() => None,
+            HostHeader::Client | HostHeader::Upstream => Some(own_name),
+            HostHeader::Fixed(value) => Some(value),
         };
-        let mut added = Added::new(fields, exchange, host.clone());
+        let mut added = Added::new(fields, exchange, host.cloned());
         added.upgrade = upgrade;
         if let Some(prefix) = self.strip_prefix.as_deref() {
             added.prefix = HeaderValue::from_str(prefix).ok();

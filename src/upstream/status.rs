@@ -212,8 +212,8 @@ impl Upstream {
         UpstreamStatus {
             name: self.name.to_string(),
             addresses: current.iter().chain(&leaving).map(|endpoint| AddressStatus::of(endpoint, now)).collect(),
-            waiting: (self.policy.load().max_connections > 0).then(|| self.queue.len()),
-            circuit: self.policy.load().circuit.is_some().then(|| self.breaker.phase().into()),
+            waiting: (self.dials.max_connections() > 0).then(|| self.queue.len()),
+            circuit: self.dials.has_circuit().then(|| self.breaker.phase().into()),
             recent: RetryStatus { requests, retries },
             dns,
             srv,

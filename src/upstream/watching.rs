@@ -27,7 +27,7 @@ impl Upstream {
     /// Hears how a try at an address ended. Costs a few loads while all is well.
     pub(super) fn weigh(&self, endpoint: &Arc<Endpoint>, outcome: Outcome, took: Option<Duration>) {
         let sign = Sign::of(outcome);
-        if endpoint.standing().note(sign, took.is_some(), self.policy.load().eject.failures) {
+        if endpoint.standing().note(sign, took.is_some(), self.dials.failures()) {
             self.judge(endpoint, sign, took.unwrap_or_default());
         }
     }

@@ -217,7 +217,7 @@ fn request(method: Method, path: usize, who: Who, fields: &[(&'static str, Strin
         let subject = Some(USERS[number].into());
         exchange.identity = Some(Arc::new(Identity { subject, ..Identity::default() }));
     }
-    Request { head, body: RequestBody::EMPTY, exchange: Box::new(exchange) }
+    Request { head: Box::new(head), body: RequestBody::EMPTY, exchange: Box::new(exchange) }
 }
 
 /// Whether anybody might have served this response to that request now; if not, why.

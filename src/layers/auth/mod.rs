@@ -103,6 +103,7 @@ impl Auth {
 
 impl Gate for Auth {
     type Pass = ();
+    const FINISHES: bool = false;
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
         match self.look_again(request) {

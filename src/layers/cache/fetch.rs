@@ -53,7 +53,7 @@ pub(super) struct Gone {
     /// When.
     pub(super) asked: Instant,
     /// The request to send if the upstream's 304 is about nothing that is here.
-    pub(super) spare: Option<request::Parts>,
+    pub(super) spare: Option<Box<request::Parts>>,
 }
 
 impl<S> Fetch<S>

@@ -37,7 +37,8 @@ where
     head.uri = client.head.uri.clone();
     head.version = client.head.version;
     head.headers = client.head.headers.clone();
-    let request = Request { head, body: RequestBody::EMPTY, exchange: Box::new(client.exchange.detached(now)) };
+    let request =
+        Request { head: Box::new(head), body: RequestBody::EMPTY, exchange: Box::new(client.exchange.detached(now)) };
     let fetch = Fetch {
         cache: cache.clone(),
         inner: inner.clone(),

@@ -25,6 +25,7 @@ use crate::base::cache::CacheNote;
 use crate::base::exchange::End;
 use crate::base::reject::{Reason, Reject};
 use crate::base::request::{Outcome, Refused, Request, Response};
+use crate::layers::gate::Serve;
 
 /// Puts a cache before a service, where the route has one.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ pub struct Cached<S> {
 
 impl<S> Service<Request> for Cached<S>
 where
-    S: Service<Request, Response = Response, Error = Refused> + Clone + Send + Sync + 'static,
+    S: Serve + Send + Sync + 'static,
     S::Future: Send,
 {
     type Response = Response;
@@ -59,8 +60,18 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
+        self.serve(request)
+    }
+}
+
+impl<S> Serve for Cached<S>
+where
+    S: Serve + Send + Sync + 'static,
+    S::Future: Send,
+{
+    fn serve(&self, request: Request) -> Self::Future {
         let Some(cache) = &self.cache else {
-            return CacheFuture::inner(self.inner.call(request), None);
+            return CacheFuture::inner(self.inner.serve(request), None);
         };
         let is_read = matches!(request.head.method, Method::GET | Method::HEAD);
         match (&cache.policy, is_read) {
@@ -75,7 +86,7 @@ where
                     (false, Some(_)) => Some(Pass::told(cache, Told::forwarded(Forwarded::Method))),
                     (false, None) => None,
                 };
-                CacheFuture::inner(self.inner.call(request), pass)
+                CacheFuture::inner(self.inner.serve(request), pass)
             }
         }
     }
@@ -83,15 +94,15 @@ where
 
 impl<S> Cached<S>
 where
-    S: Service<Request, Response = Response, Error = Refused> + Clone + Send + Sync + 'static,
+    S: Serve + Send + Sync + 'static,
     S::Future: Send,
 {
     /// A GET or HEAD on a route with a cache.
-    fn read(&mut self, cache: &Arc<Cache>, mut request: Request) -> CacheFuture<S::Future> {
+    fn read(&self, cache: &Arc<Cache>, mut request: Request) -> CacheFuture<S::Future> {
         let ask = Ask::of(&request.head.method, &request.head.headers);
         if ask.strange || ask.directives.no_store || !request.body.is_empty() {
             let pass = Pass::told(cache, Told::forwarded(Forwarded::Bypass));
-            return CacheFuture::inner(self.inner.call(request), Some(pass));
+            return CacheFuture::inner(self.inner.serve(request), Some(pass));
         }
         let vary_by = cache.policy.as_ref().map(|policy| policy.vary_by.as_slice()).unwrap_or_default();
         let key = Key::of(vary_by, &request.head.headers, &request.exchange);
@@ -123,7 +134,7 @@ where
 
     /// The upstream is asked: for what may be stored in a box, for everything else directly.
     fn ask(
-        &mut self,
+        &self,
         cache: &Arc<Cache>,
         ask: Ask,
         key: Key,
@@ -133,12 +144,12 @@ where
     ) -> CacheFuture<S::Future> {
         if ask.head {
             let pass = Pass::head(cache, Told::forwarded(why), &key, entry);
-            return CacheFuture::inner(self.inner.call(request), Some(pass));
+            return CacheFuture::inner(self.inner.serve(request), Some(pass));
         }
         let validates = entry.as_ref().is_some_and(Entry::has_validator);
         if ask.range && !validates {
             let pass = Pass::told(cache, Told::forwarded(why));
-            return CacheFuture::inner(self.inner.call(request), Some(pass));
+            return CacheFuture::inner(self.inner.serve(request), Some(pass));
         }
         let fetch = Fetch {
             cache: cache.clone(),
@@ -184,7 +195,8 @@ pin_project! {
     enum Doing<F> {
         // The request has gone on; with what is to be done with the outcome.
         Inner { #[pin] inner: F, pass: Option<Box<Pass>> },
-        Done { outcome: Option<Outcome> },
+        // Boxed: see the gates, through which this is handed up.
+        Done { outcome: Option<Box<Outcome>> },
         // It is being fetched, by this request or by another.
         Working { work: Pin<Box<dyn Future<Output = Outcome> + Send>> },
     }
@@ -192,7 +204,7 @@ pin_project! {
 
 impl<F> CacheFuture<F> {
     fn done(outcome: Outcome) -> Self {
-        Self { state: Doing::Done { outcome: Some(outcome) } }
+        Self { state: Doing::Done { outcome: Some(Box::new(outcome)) } }
     }
 
     fn inner(inner: F, pass: Option<Pass>) -> Self {
@@ -205,6 +217,7 @@ impl<F: Future<Output = Outcome>> Future for CacheFuture<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         match self.project().state.project() {
+            Projected::Inner { inner, pass: None } => inner.poll(cx),
             Projected::Inner { inner, pass } => {
                 let outcome = ready!(inner.poll(cx));
                 Poll::Ready(match pass.take() {
@@ -212,7 +225,7 @@ impl<F: Future<Output = Outcome>> Future for CacheFuture<F> {
                     None => outcome,
                 })
             }
-            Projected::Done { outcome } => outcome.take().map_or(Poll::Pending, Poll::Ready),
+            Projected::Done { outcome } => outcome.take().map_or(Poll::Pending, |outcome| Poll::Ready(*outcome)),
             Projected::Working { work } => work.as_mut().poll(cx),
         }
     }

@@ -41,7 +41,7 @@ fn request(client: &str) -> Request {
     let origin = Origin { peer: (peer, 1).into(), trusted: false, scheme: "http", worker: 0 };
     let mut exchange = Box::new(Exchange::new(origin, Client::new(peer, Vec::new()).begin(false), clock::now(), &head));
     exchange.route = Some("orders".into());
-    Request { head, body: RequestBody::EMPTY, exchange }
+    Request { head: Box::new(head), body: RequestBody::EMPTY, exchange }
 }
 
 /// Whether a request from there passes.

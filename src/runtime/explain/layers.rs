@@ -239,7 +239,7 @@ impl<'a> Walk<'a> {
 
     /// Where the request would go.
     fn onward(&mut self, route: &Route) -> Onward {
-        let preview = route.forward.preview(self.request.head.clone(), &self.request.exchange);
+        let preview = route.forward.preview((*self.request.head).clone(), &self.request.exchange);
         let (policy, status) = (route.forward.policy(), route.forward.upstream().status());
         let source = match &policy.discovery {
             Discovery::Dns { name, port } => format!("DNS: every address of {name}, port {port}"),

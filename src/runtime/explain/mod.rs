@@ -246,7 +246,7 @@ pub fn explain(snapshot: &Snapshot, question: Question, wait: Wait<'_>) -> Expla
             let found = routing::find(snapshot, &request.host, &head);
             match found.chosen {
                 Ok(Some(route)) => {
-                    let request = Request { head, body: RequestBody::EMPTY, exchange };
+                    let request = Request { head: Box::new(head), body: RequestBody::EMPTY, exchange };
                     let (steps, unused, upstream, outcome) = Walk::through(&route, request, wait);
                     (found.candidates, found.others, steps, unused, upstream, outcome)
                 }

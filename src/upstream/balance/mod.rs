@@ -121,6 +121,16 @@ impl Balancer {
         }
     }
 
+    /// Whether it matters what a request says: if not, every one may go [anywhere](Wish::Anywhere) as it is.
+    pub fn looks_at_requests(&self) -> bool {
+        matches!(self.method, Method::Hash(_) | Method::Sticky(_))
+    }
+
+    /// Whether it wants to know how tries ended.
+    pub fn hears_of_tries(&self) -> bool {
+        matches!(self.method, Method::PeakEwma)
+    }
+
     /// Takes out of a request what was meant for the gateway.
     pub fn strip(&self, headers: &mut HeaderMap) {
         if let Method::Sticky(sticky) = &self.method {

@@ -17,6 +17,7 @@ use tokio_util::io::poll_read_buf;
 
 use crate::base::added::Added;
 use crate::base::exchange::Exchange;
+use crate::base::headers::Survey;
 use crate::base::seat::Seat;
 use crate::base::stream::Stream;
 
@@ -72,6 +73,8 @@ pub struct Wire {
     keep: bool,
     head: bool,
     decoder: Decoder,
+    /// What the fields of the last response are, as they came.
+    survey: Survey,
     room: head::Room,
     /// Bytes that the next read asks for: more while reads are filled.
     appetite: usize,
@@ -91,6 +94,7 @@ impl Wire {
             keep: false,
             head: false,
             decoder: Decoder::new(Framing::None),
+            survey: Survey::default(),
             room: head::Room::default(),
             appetite: *READ.start(),
         }
@@ -151,6 +155,7 @@ impl Wire {
                 }
                 self.keep = head.keep;
                 self.decoder = Decoder::new(head.framing);
+                self.survey = head.survey;
                 return Poll::Ready(Ok(head.response));
             }
             match ready!(self.poll_read(cx)) {
@@ -214,6 +219,11 @@ impl Wire {
     /// blocks are too large for the allocator's quick lists, and cost 1,500 instructions a request.
     pub fn refill(&mut self, fields: HeaderMap) {
         self.room.refill(fields);
+    }
+
+    /// What the fields of the response are, as they came.
+    pub fn survey(&self) -> Survey {
+        self.survey
     }
 
     /// What is known of the rest of the body.

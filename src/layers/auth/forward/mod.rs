@@ -120,7 +120,7 @@ impl Forward {
         self.ours.remove_from(&mut fields, exchange.survey.underscore);
         join_cookies(&mut fields);
         fields.remove(HOST);
-        Added::new(&mut fields, exchange, self.host.clone()).merge(exchange, &mut fields);
+        Added::new(&mut fields, exchange, Some(self.host.clone())).merge(exchange, &mut fields);
         let method = HeaderValue::from_str(exchange.method.as_str());
         fields.extend(method.ok().map(|method| (X_FORWARDED_METHOD, method)));
         let target = HeaderValue::from_str(exchange.target.path_and_query().map_or("/", |target| target.as_str()));

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod cookies;
 pub mod debt;
 pub mod exchange;
+pub mod digits;
 pub mod headers;
 pub mod identity;
 pub mod outbox;

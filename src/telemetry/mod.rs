@@ -8,3 +8,5 @@ pub mod otlp;
 pub mod page;
 pub mod process;
 pub mod recorder;
+#[cfg(test)]
+mod testing;

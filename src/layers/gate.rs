@@ -41,6 +41,12 @@ pub trait Gate: Send + Sync + 'static {
         }
     }
 
+    /// Says what it would say to a request that nobody has sent: nothing is taken, counted or asked for by that. A gate
+    /// whose look leaves a trace says so here without one.
+    fn preview(&self, request: &mut Request) -> Verdict<Self::Pass> {
+        self.look(request)
+    }
+
     /// Looks at the outcome on its way out, and may change it.
     fn finish(&self, _pass: Self::Pass, _outcome: &mut Outcome) {}
 }

@@ -9,6 +9,7 @@ mod explain;
 mod hello;
 mod io;
 mod man;
+mod operators;
 mod probe;
 mod purge;
 mod routes;

@@ -23,7 +23,7 @@ use crate::layers::gate::Waiting;
 use crate::runtime::build::{Tools, build};
 use crate::runtime::explain::{self, Explanation, Patience, Question, Reach};
 use crate::runtime::snapshot::Snapshot;
-use crate::serve::examine::{examine, name_of};
+use crate::serve::examine::{examine, name_of, take_token};
 use crate::serve::reading::read;
 use crate::telemetry::recorder::Recorder;
 
@@ -150,6 +150,9 @@ impl Inquiry {
         let mut exchange = Box::new(Exchange::new(origin, busy, clock::now(), &head));
         if refused.is_none() {
             refused = examine(&mut head, &mut exchange, &limits).err();
+        }
+        if exchange.survey.account {
+            take_token(&mut head, &mut exchange, None);
         }
         let host = exchange.host.as_ref().map_or("", name_of).to_owned();
         let (method, written) = (self.method.clone(), self.target.clone());

@@ -34,6 +34,8 @@ fn full() -> Reject {
 }
 
 impl Gate for InFlight {
+    const NAME: Option<&'static str> = Some("in_flight");
+
     type Pass = ();
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {

@@ -108,6 +108,8 @@ impl Auth {
 }
 
 impl Gate for Auth {
+    const NAME: Option<&'static str> = Some("auth");
+
     type Pass = ();
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {

@@ -70,6 +70,8 @@ impl RateLimit {
 }
 
 impl Gate for RateLimit {
+    const NAME: Option<&'static str> = Some("rate_limit");
+
     type Pass = Passed;
 
     fn check(&self, request: &mut Request) -> Result<Passed, Reject> {
@@ -99,6 +101,15 @@ impl Gate for RateLimit {
             }
             Some(_) => verdict(self.check(request)),
             None => verdict(limits.decide(request, meetings)),
+        }
+    }
+
+    fn tell(&self, request: &mut Request) {
+        let seen = Seen { exchange: &request.exchange, headers: &request.head.headers };
+        let key = |bound: &Bound| (bound.limit.policy.name.clone(), bound.limit.keyer.text(seen));
+        let keys: Vec<(String, String)> = self.0.bounds.iter().map(key).collect();
+        if let Some(account) = &mut request.exchange.account {
+            keys.iter().for_each(|(name, key)| account.add("limit", &[("name", name), ("key", key)]));
         }
     }
 

@@ -56,6 +56,7 @@ mod stopping;
 mod support;
 mod takeover;
 mod timeouts;
+mod top;
 mod traces;
 mod trailers;
 mod upgrades;

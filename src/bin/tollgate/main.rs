@@ -18,6 +18,7 @@ mod runtime;
 mod schema;
 mod service;
 mod source;
+mod top;
 
 use std::process::ExitCode;
 
@@ -69,6 +70,7 @@ commands! {
     Schema(schema::Schema),
     Probe(probe::Probe),
     Purge(purge::Purge),
+    Top(top::Top),
     Demo(demo::Demo),
     Hello(hello::Hello),
     Completions(completions::Completions),

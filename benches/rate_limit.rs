@@ -32,7 +32,7 @@ fn gate(limits: &str) -> (RateLimit, Vec<Arc<Limit>>) {
     let memories = Memories::default();
     let limits: Vec<_> = config.rate_limits.iter().map(|policy| Limit::start(policy, &memories, None)).collect();
     let bounds = limits.iter().map(|limit| Bound::new(limit.clone(), 1, "app")).collect();
-    (RateLimit::new(bounds, "app".into(), Arc::new(Recorder::default()), &Arc::default()), limits)
+    (RateLimit::new(bounds, &"app".into(), &Arc::new(Recorder::default()), &Arc::default()), limits)
 }
 
 fn request(client: u32) -> Request {

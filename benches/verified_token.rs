@@ -18,7 +18,7 @@ use tollgate::layers::auth::jws::Jws;
 use tollgate::layers::auth::keys::{Keys, Origin};
 use tollgate::layers::auth::keyset::KeySets;
 use tollgate::layers::auth::policy::{JwtPolicy, KeySource};
-use tollgate::layers::auth::provider::{Moment, Provider, Tools};
+use tollgate::layers::auth::provider::{Look, Moment, Provider, Tools};
 use tollgate::layers::auth::verify::{Rules, verify};
 use tollgate::telemetry::recorder::Recorder;
 
@@ -78,7 +78,7 @@ fn main() {
         let moment = Moment { now: clock::now(), unix: clock::unix_seconds(), deadline: None };
         for token in &tokens {
             let jws = Jws::parse(token.as_bytes()).unwrap();
-            assert!(provider.verify(0, token.as_bytes(), &jws, moment, false).is_ok());
+            assert!(provider.verify(0, token.as_bytes(), &jws, moment, Look::Last).is_ok());
         }
         let hit = best(HITS, |at| {
             let known = provider.known(0, tokens[at % TOKENS].as_bytes(), moment);

@@ -140,8 +140,7 @@ impl Gateway {
         let admin = sockets.bind_all(Role::Operators, config.admin.listen.as_slice())?.pop();
         sockets.finish()?;
         let handles = Arc::new(Handles::of(config, &listeners, admin.as_ref())?);
-        let control = control()?;
-        let count = worker_count(&config.server);
+        let (control, count) = (control()?, worker_count(&config.server));
         let recorder = recorder();
         let lines = logs::lines(&config.log, count, &recorder)?;
         let exports = Exports::new(&recorder);
@@ -165,6 +164,7 @@ impl Gateway {
             reloads: reloads.clone(),
             guard: running.guard.clone(),
             feed: Feed::new(retiring.clone()),
+            explain: explain::live,
         };
         let addresses = listeners.iter().map(|listener| listener.address).collect();
         let accepting = accept_all(listeners, &running, &closing, &recorder, &control);

@@ -4,6 +4,7 @@ pub mod addresses;
 pub mod cache;
 pub mod config;
 pub mod events;
+pub mod explain;
 pub mod feed;
 pub mod guard;
 pub mod health;
@@ -83,6 +84,8 @@ pub struct Desk {
     pub guard: Arc<Guard>,
     /// What the status page lives on.
     pub feed: Feed,
+    /// Explains requests.
+    pub explain: explain::Explain,
 }
 
 impl Desk {
@@ -103,6 +106,7 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .route("/api/v1/config", get(config::config))
         .merge(page::router())
         .route("/api/v1/log/level", get(log::get).put(log::set))
+        .route("/api/v1/explain", post(explain::explain))
         .route("/api/v1/reload", post(reload::reload))
         .route("/api/v1/cache/purge", post(cache::purge))
         .route("/api/v1/upstreams/{upstream}/addresses/{address}/drain", post(addresses::drain))

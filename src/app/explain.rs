@@ -1,5 +1,6 @@
 //! A request explained from a configuration alone: the snapshot is built as a gateway builds it, on a runtime that does
-//! not run. So no name is looked up, no key is fetched and nothing is sent, unless that is asked for.
+//! not run. So no name is looked up, no key is fetched and nothing is sent, unless that is asked for. Or explained by the
+//! snapshot of a gateway that runs, which does not notice.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -8,10 +9,11 @@ use std::time::Duration;
 
 use http::header::HOST;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method};
-use tokio::runtime::Runtime;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use tokio::runtime::{Handle, Runtime};
 
 use super::adjust::limits;
+use crate::admin::explain::Order;
 use crate::base::client::Client;
 use crate::base::clock;
 use crate::base::exchange::{Exchange, Origin};
@@ -19,8 +21,9 @@ use crate::base::headers;
 use crate::config::Config;
 use crate::layers::gate::Waiting;
 use crate::runtime::build::{Tools, build};
-use crate::runtime::explain::{self, Explanation, Patience, Question};
-use crate::serve::examine::{examine, name_of};
+use crate::runtime::explain::{self, Explanation, Patience, Question, Reach};
+use crate::runtime::snapshot::Snapshot;
+use crate::serve::examine::{examine, name_of, take_token};
 use crate::serve::reading::read;
 use crate::telemetry::recorder::Recorder;
 
@@ -40,6 +43,30 @@ pub struct Inquiry {
     pub peer: IpAddr,
     /// Whether names are looked up and keys fetched.
     pub online: bool,
+}
+
+/// What would become of a request in a gateway that runs with this. Passwords are tried on the runtime behind `here`.
+///
+/// # Errors
+/// When it is no request at all.
+pub(super) fn live(snapshot: &Snapshot, order: &Order, here: &Handle) -> Result<Explanation, String> {
+    let method = order.method.parse().map_err(|_| format!("`{}` is no method", order.method.escape_debug()))?;
+    let mut fields = HeaderMap::new();
+    for (name, value) in &order.headers {
+        let name =
+            name.parse::<HeaderName>().map_err(|_| format!("`{}` is no name of a field", name.escape_debug()))?;
+        let value = HeaderValue::from_str(value).map_err(|_| format!("the value of {name} is none of a field"))?;
+        fields.append(name, value);
+    }
+    let question = Inquiry::new(method, &order.url, fields, order.from)?.question(snapshot.config());
+    let mut wait = |what: Patience, waiting: Waiting| {
+        if what == Patience::Machine {
+            here.block_on(waiting);
+        }
+        what == Patience::Machine
+    };
+    let explanation = explain::explain(snapshot, question, Reach::Looking, &mut wait);
+    Ok(Explanation { live: true, ..explanation })
 }
 
 impl Inquiry {
@@ -90,8 +117,7 @@ impl Inquiry {
         let mut wait = |what: Patience, waiting: Waiting| {
             match what {
                 Patience::Machine => aside.block_on(waiting),
-                Patience::Network if self.online => runtime.block_on(waiting),
-                Patience::Network => return false,
+                Patience::Network => runtime.block_on(waiting),
             }
             true
         };
@@ -105,7 +131,8 @@ impl Inquiry {
                 let _ = tokio::time::timeout(PATIENCE, all).await;
             });
         }
-        let explanation = explain::explain(&snapshot, question, &mut wait);
+        let reach = if self.online { Reach::Trying } else { Reach::Looking };
+        let explanation = explain::explain(&snapshot, question, reach, &mut wait);
         aside.shutdown_background();
         Ok(explanation)
     }
@@ -123,6 +150,9 @@ impl Inquiry {
         let mut exchange = Box::new(Exchange::new(origin, busy, clock::now(), &head));
         if refused.is_none() {
             refused = examine(&mut head, &mut exchange, &limits).err();
+        }
+        if exchange.survey.account {
+            take_token(&mut head, &mut exchange, None);
         }
         let host = exchange.host.as_ref().map_or("", name_of).to_owned();
         let (method, written) = (self.method.clone(), self.target.clone());

@@ -10,6 +10,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Uri, Version};
 use tokio::sync::oneshot;
 
+use super::account::Account;
 use super::body::Meter;
 use super::cache::CacheNote;
 use super::client::{Busy, Client};
@@ -69,6 +70,8 @@ pub struct Exchange {
     pub answer: Answer,
     /// A refusal decided before routing; the stack of unmatched requests delivers it.
     pub refused_early: Option<Box<Reject>>,
+    /// What is told of it on its response, where somebody may hear that.
+    pub account: Option<Box<Account>>,
     /// Keeps the client's connection busy until this is over.
     pub busy: Busy,
     /// Who takes the exchange over when the response has left: the tunnel behind a 101.
@@ -184,6 +187,7 @@ impl Exchange {
             upstream: UpstreamNotes::default(),
             answer: Answer::default(),
             refused_early: None,
+            account: None,
             busy,
             heir: None,
             observers: [None, None, None],

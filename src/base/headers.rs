@@ -10,6 +10,8 @@ use http::header::{
 };
 use ipnet::IpNet;
 
+use super::account::X_TOLLGATE_TRACE;
+
 /// The client's address and those of the proxies before us, nearest last.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// `http` or `https`, as the client spoke.
@@ -71,6 +73,8 @@ pub struct Survey {
     pub timeout: bool,
     /// Any `traceparent` or `tracestate`.
     pub trace: bool,
+    /// Any `X-Tollgate-Trace`.
+    pub account: bool,
 }
 
 /// Which of the fields that end at this hop (RFC 9110 §7.6.1) a message has. Each is looked up only where it is there:
@@ -164,6 +168,7 @@ impl Survey {
             (10, "tracestate") | (11, "traceparent") => self.trace = true,
             (12, "x-request-id") => self.request_id = true,
             (17, "x-request-timeout") => self.timeout = true,
+            (16, "x-tollgate-trace") => self.account = true,
             _ => self.underscore |= name.bytes().any(|byte| byte == b'_'),
         }
     }
@@ -205,6 +210,7 @@ pub fn clean_trailers(trailers: &mut HeaderMap) {
         trailers.remove(name);
     }
     trailers.remove(X_REAL_IP);
+    trailers.remove(X_TOLLGATE_TRACE);
     trailers.remove(VIA);
 }
 

@@ -1,5 +1,6 @@
 //! Floor 0: words that everybody uses. No configuration, and no I/O but what a socket's bytes go through.
 
+pub mod account;
 pub mod added;
 pub mod alarm;
 pub mod body;
@@ -8,6 +9,7 @@ pub mod client;
 pub mod clock;
 pub mod cookies;
 pub mod debt;
+pub mod digits;
 pub mod exchange;
 pub mod headers;
 pub mod identity;

@@ -4,14 +4,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::net::TcpStream;
 
-use crate::base::tasks;
+use crate::base::tasks::{self, Task};
 use crate::lab::probe::Target;
 
 /// Time for the whole of it.
@@ -71,17 +72,27 @@ async fn send(
     fields: &HeaderMap,
     body: Bytes,
 ) -> Result<(StatusCode, Bytes), FetchError> {
+    let (response, _driver) = open(method, target, fields, body).await?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MOST).collect().await.map_err(|_| FetchError::Body)?;
+    Ok((status, body.to_bytes()))
+}
+
+/// The head of an answer whose body is still to come, for as long as the task lives.
+pub(super) async fn open(
+    method: Method,
+    target: &Target,
+    fields: &HeaderMap,
+    body: Bytes,
+) -> Result<(Response<Incoming>, Task), FetchError> {
     let stream = TcpStream::connect(target.address()).await;
     let stream = stream.map_err(|error| FetchError::Connect(target.address().to_owned(), error))?;
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
-    let _driver = tasks::spawn(async move { drop(connection.await) });
+    let driver = tasks::spawn(async move { drop(connection.await) });
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = method;
     *request.uri_mut() = target.path().into();
     *request.headers_mut() = fields.clone();
     request.headers_mut().insert(header::HOST, target.host().clone());
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), MOST).collect().await.map_err(|_| FetchError::Body)?;
-    Ok((status, body.to_bytes()))
+    Ok((sender.send_request(request).await?, driver))
 }

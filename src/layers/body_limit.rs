@@ -12,6 +12,8 @@ use crate::base::request::Request;
 pub struct BodyLimit(pub u64);
 
 impl Gate for BodyLimit {
+    const NAME: Option<&'static str> = Some("body_limit");
+
     type Pass = ();
     const FINISHES: bool = false;
 

@@ -13,6 +13,8 @@ use crate::base::time_left;
 pub struct Deadline(pub Duration);
 
 impl Gate for Deadline {
+    const NAME: Option<&'static str> = Some("deadline");
+
     type Pass = ();
     const FINISHES: bool = false;
 

@@ -3,6 +3,8 @@
 //! the way in without a future of its own, so a stack of gates costs no boxes and no copies of the future inside. A gate
 //! that may have to wait for something says so in a third function; only a request that does wait is put into a box.
 
+mod account;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -16,6 +18,9 @@ use crate::base::request::{Outcome, Refused, Reply, Request, Response};
 
 /// A policy that stops a request or lets it go on.
 pub trait Gate: Send + Sync + 'static {
+    /// Its name in accounts, if it is one that decides.
+    const NAME: Option<&'static str> = None;
+
     /// What `check` hands to `finish`. When the client goes away it is dropped instead.
     type Pass: Send;
 
@@ -44,6 +49,15 @@ pub trait Gate: Send + Sync + 'static {
             Err(reject) => Verdict::Refuse(reject),
         }
     }
+
+    /// Says what it would say to a request that nobody has sent: nothing is taken, counted or asked for by that. A gate
+    /// whose look leaves a trace says so here without one.
+    fn preview(&self, request: &mut Request) -> Verdict<Self::Pass> {
+        self.look(request)
+    }
+
+    /// Tells what it goes by, before it is asked: for a request whose client hears of it.
+    fn tell(&self, _request: &mut Request) {}
 
     /// Looks at the outcome on its way out, and may change it.
     fn finish(&self, _pass: Self::Pass, _outcome: &mut Outcome) {}
@@ -129,13 +143,24 @@ impl<G: Gate, S: Serve> Serve for Gated<G, S> {
     fn serve(&self, mut request: Request) -> Self::Future {
         let after = match &self.gate {
             None => None,
-            Some(gate) => match gate.look(&mut request) {
+            Some(gate) => match asked(&**gate, &mut request) {
                 Verdict::Pass(pass) => G::FINISHES.then(|| (gate.clone(), pass)),
                 verdict => return GateFuture { state: enter(verdict, gate.clone(), self.inner.clone(), request) },
             },
         };
         GateFuture { state: State::Running { inner: self.inner.serve(request), after } }
     }
+}
+
+/// What the gate says; told where somebody hears of it, which costs all others a comparison.
+fn asked<G: Gate>(gate: &G, request: &mut Request) -> Verdict<G::Pass> {
+    if G::NAME.is_some() && request.exchange.account.is_some() {
+        account::ask(gate, request);
+        let verdict = gate.look(request);
+        account::hear::<G>(request, &verdict);
+        return verdict;
+    }
+    gate.look(request)
 }
 
 /// Does what the gate has said.
@@ -189,6 +214,7 @@ impl<G: Gate, S: Serve> Parked<G, S> {
             Some(decide) => decide(&mut self.request),
             None => self.gate.look_again(&mut self.request),
         };
+        account::hear::<G>(&mut self.request, &verdict);
         enter(verdict, self.gate, self.inner, self.request)
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::gate::Gate;
+use super::gate::{Gate, Verdict};
 use crate::base::reject::{Reason, Reject};
 use crate::base::request::Request;
 use crate::base::seat::Seats;
@@ -27,18 +27,25 @@ impl InFlight {
     }
 }
 
+fn full() -> Reject {
+    Reject::new(Reason::Overloaded, "there is no room for this request now")
+        .because("as many requests of the route as allowed are in flight")
+        .retry_after(RETRY_AFTER)
+}
+
 impl Gate for InFlight {
+    const NAME: Option<&'static str> = Some("in_flight");
+
     type Pass = ();
     const FINISHES: bool = false;
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
-        let full = || {
-            Reject::new(Reason::Overloaded, "there is no room for this request now")
-                .because("as many requests of the route as allowed are in flight")
-                .retry_after(RETRY_AFTER)
-        };
         request.exchange.hold(self.seats.try_take(self.most).ok_or_else(full)?);
         Ok(())
+    }
+
+    fn preview(&self, _: &mut Request) -> Verdict<()> {
+        if self.seats.taken() < self.most { Verdict::Pass(()) } else { Verdict::Refuse(full()) }
     }
 }
 
@@ -65,9 +72,12 @@ mod tests {
         let gate = InFlight::new(2, Arc::default());
         let (mut first, mut second, mut third) = (request(), request(), request());
         assert!(gate.check(&mut first).is_ok() && gate.check(&mut second).is_ok());
+        assert!(matches!(gate.preview(&mut third), Verdict::Refuse(_)));
         let refused = gate.check(&mut third).unwrap_err();
         assert_eq!((refused.reason, refused.fields.len()), (Reason::Overloaded, 1));
         drop(first);
+        assert!(matches!(gate.preview(&mut third), Verdict::Pass(())));
+        assert_eq!(gate.seats.taken(), 1, "who only asks takes no place");
         assert!(gate.check(&mut third).is_ok());
         drop((second, third));
         assert_eq!(gate.seats.taken(), 0);

@@ -38,6 +38,8 @@ impl IpAccess {
 }
 
 impl Gate for IpAccess {
+    const NAME: Option<&'static str> = Some("ip_access");
+
     type Pass = ();
     const FINISHES: bool = false;
 

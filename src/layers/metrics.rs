@@ -11,11 +11,12 @@ use metrics::{Counter, Gauge};
 use super::gate::Gate;
 use crate::base::clock;
 use crate::base::exchange::{Exchange, Observer};
-use crate::base::reject::{Reason, Reject};
+use crate::base::reject::Reject;
 use crate::base::request::Request;
 use crate::telemetry::histogram::{BOUNDS, Histogram};
 use crate::telemetry::names;
 use crate::telemetry::recorder::Recorder;
+use crate::telemetry::refusals::{Mode, Refusals};
 
 /// Methods with a label of their own; whatever else clients invent is `OTHER`.
 pub const METHODS: [&str; 10] =
@@ -55,7 +56,7 @@ pub struct RouteMetrics {
     route: Arc<str>,
     recorder: Arc<Recorder>,
     requests: [OnceLock<Box<[OnceLock<Counter>; STATUS_LABELS]>>; METHODS.len()],
-    refusals: [OnceLock<Counter>; Reason::ALL.len()],
+    refusals: Refusals,
     duration: Arc<Histogram>,
     in_flight: Gauge,
     errors: Errors,
@@ -74,7 +75,7 @@ impl RouteMetrics {
             route: route.clone(),
             recorder: recorder.clone(),
             requests: Default::default(),
-            refusals: [const { OnceLock::new() }; Reason::ALL.len()],
+            refusals: Refusals::new(route, Mode::Enforce, recorder),
             duration: recorder.histogram(names::REQUEST_DURATION, &[route]),
             in_flight: recorder.gauge(names::REQUESTS_IN_FLIGHT, &[route]),
             errors: Errors::default(),
@@ -112,11 +113,6 @@ impl RouteMetrics {
         let of_method = self.requests[method].get_or_init(|| Box::new([const { OnceLock::new() }; STATUS_LABELS]));
         of_method[label].get_or_init(lookup).increment(1);
     }
-
-    fn refused(&self, reason: Reason) {
-        let lookup = || self.recorder.counter(names::REFUSALS, &[&self.route, reason.facts().code, "enforce"]);
-        self.refusals[reason as usize].get_or_init(lookup).increment(1);
-    }
 }
 
 /// The place of a status among the values of its label.
@@ -135,7 +131,7 @@ impl Observer for RouteMetrics {
             self.duration.example(took, trace, clock::since_1970());
         }
         if let Some(reason) = exchange.answer.reason {
-            self.refused(reason);
+            self.refusals.count(reason);
         }
     }
 }
@@ -169,18 +165,6 @@ mod tests {
         // What the `http` crate has a name for is registered.
         let named = |status: &u16| http::StatusCode::from_u16(*status).unwrap().canonical_reason().is_some();
         assert!((200..1000).filter(named).all(|status| STATUSES.contains(&status)));
-    }
-
-    #[test]
-    fn refusals_are_counted_by_their_place_in_the_table() {
-        for (index, reason) in Reason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, index, "{reason:?}");
-        }
-        let recorder = Arc::new(Recorder::default());
-        let metrics = RouteMetrics::new(&"r".into(), &recorder);
-        metrics.refused(Reason::Internal);
-        let line = "tollgate_refusals_total{route=\"r\",code=\"internal\",mode=\"enforce\"} 1";
-        assert!(recorder.render().contains(line));
     }
 
     #[test]

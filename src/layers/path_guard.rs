@@ -27,6 +27,8 @@ pub enum Kept {
 }
 
 impl Gate for PathGuard {
+    const NAME: Option<&'static str> = Some("path_guard");
+
     type Pass = ();
     const FINISHES: bool = false;
 

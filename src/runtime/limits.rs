@@ -48,7 +48,7 @@ impl Limits {
         let (late, early): (Vec<Bound>, Vec<Bound>) = used.partition(|bound| bound.limit.policy.needs_identity());
         [early, late].map(|bounds| match bounds.is_empty() {
             true => None,
-            false => Some(Arc::new(RateLimit::new(bounds, name.clone(), self.recorder.clone(), &self.scripts))),
+            false => Some(Arc::new(RateLimit::new(bounds, name, &self.recorder, &self.scripts))),
         })
     }
 }

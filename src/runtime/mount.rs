@@ -15,7 +15,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::outgoing::Outgoing;
-use super::problem;
+use super::problem::{self, tell};
 use crate::base::body::{RequestBody, ResponseBody};
 use crate::base::exchange::Exchange;
 use crate::base::reject::{Reason, Reject};
@@ -248,6 +248,9 @@ impl Mount {
         let stack = match chosen {
             Ok(Some(route)) => {
                 exchange.route = Some(route.name.clone());
+                if let Some(account) = &mut exchange.account {
+                    account.add("route", &[("name", &route.name)]);
+                }
                 &route.stack
             }
             Ok(None) => &self.0.unmatched,
@@ -273,7 +276,10 @@ impl Future for Handling {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Poll::Ready(match ready!(self.project().inner.poll(cx)) {
-            Ok(Answer { head, body, exchange }) => {
+            Ok(Answer { mut head, body, mut exchange }) => {
+                if let Some(account) = exchange.account.take() {
+                    tell(&mut head.headers, account.close(&exchange, head.status.as_u16()));
+                }
                 let outgoing = Outgoing::new(body, head.status, exchange);
                 Response::from_parts(head, outgoing)
             }

@@ -1,11 +1,12 @@
 //! The one place where a refusal becomes a response: RFC 9457 problem details.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Method, Response, StatusCode, Version};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, VARY};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use serde::Serialize;
 
 use super::outgoing::Outgoing;
+use crate::base::account::X_TOLLGATE_TRACE;
 use crate::base::body::ResponseBody;
 use crate::base::exchange::End;
 use crate::base::headers::X_REQUEST_ID;
@@ -43,6 +44,12 @@ fn write(status: StatusCode, title: &str, code: &str, detail: &str, request_id: 
     serde_json::to_vec(&problem).unwrap_or_default()
 }
 
+/// Adds what is told of a request to its response: it is for nobody else, so no cache on the way may give it to others.
+pub fn tell(headers: &mut HeaderMap, told: HeaderValue) {
+    headers.insert(X_TOLLGATE_TRACE, told);
+    headers.append(VARY, HeaderValue::from_static("x-tollgate-trace"));
+}
+
 /// Turns a refusal into what the client gets.
 pub fn render(refused: Refused) -> Response<Outgoing> {
     let Refused { reject, mut exchange } = refused;
@@ -51,6 +58,7 @@ pub fn render(refused: Refused) -> Response<Outgoing> {
     exchange.answer.reason = Some(reject.reason);
     exchange.answer.cause = reject.cause;
     let status = reject.reason.facts().status;
+    let told = exchange.account.take().map(|account| account.close(&exchange, status.as_u16()));
     let length = HeaderValue::from(text.len());
     let body =
         if exchange.method == Method::HEAD { ResponseBody::Empty } else { ResponseBody::Full(Bytes::from(text)) };
@@ -68,6 +76,9 @@ pub fn render(refused: Refused) -> Response<Outgoing> {
     }
     if let Some(id) = id {
         headers.insert(X_REQUEST_ID, id);
+    }
+    if let Some(told) = told {
+        tell(headers, told);
     }
     response
 }

@@ -14,6 +14,7 @@ use crate::layers::auth::forward::Forward;
 use crate::layers::auth::policy::{AuthPolicy, Method};
 use crate::layers::auth::provider::{self, Provider};
 use crate::layers::auth::{Auth, By};
+use crate::telemetry::refusals::{Mode, Refusals};
 
 /// Those who can vouch for a client, by name, and what only they may say.
 pub(super) struct Vouching {
@@ -93,6 +94,7 @@ impl Vouching {
                 (By::Service(_), _) => {}
             }
         }
-        Some(Arc::new(Auth::new(name.clone(), rule.clone(), by, reserved, tools.recorder.clone())))
+        let observed = Refusals::new(name, Mode::Observe, &tools.recorder);
+        Some(Arc::new(Auth::new(rule.clone(), by, reserved, observed)))
     }
 }

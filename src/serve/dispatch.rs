@@ -15,7 +15,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::Limits;
-use super::examine::{examine, name_of};
+use super::examine::{examine, name_of, take_token};
 use crate::base::body::{RequestBody, ResponseBody};
 use crate::base::client::Client;
 use crate::base::clock;
@@ -60,6 +60,9 @@ impl hyper::service::Service<http::Request<Incoming>> for Dispatch {
         let examined = catch_unwind(AssertUnwindSafe(|| examine(&mut head, &mut exchange, &self.limits)))
             .unwrap_or_else(|_| Err(Reject::new(Reason::Internal, FAILED)));
         let snapshot = self.live.now();
+        if exchange.survey.account {
+            take_token(&mut head, &mut exchange, snapshot.config().admin.token.as_ref());
+        }
         let early = examined.is_err() || exchange.target.path() == "*";
         exchange.refused_early = examined.err().map(|reject| Box::new(reject.closing()));
         if early {

@@ -211,6 +211,7 @@ mod tests {
     use super::*;
     use crate::telemetry::names;
     use crate::telemetry::recorder::Recorder;
+    use crate::telemetry::testing::Stuck;
 
     #[derive(Clone, Default)]
     struct Shared(Arc<Mutex<Vec<u8>>>);
@@ -247,16 +248,6 @@ mod tests {
 
     #[test]
     fn a_target_that_stands_still_costs_lines_not_time() {
-        struct Stuck(Receiver<()>);
-        impl Write for Stuck {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                let _ = self.0.recv();
-                Ok(bytes.len())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
         let (release, held) = std::sync::mpsc::channel();
         let (log, recorder) = counting(Stuck(held));
         for _ in 0..WAITING + 10 {

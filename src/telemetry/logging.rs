@@ -191,6 +191,7 @@ impl Drop for Queued<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::testing::Stuck;
 
     #[test]
     fn levels_are_read_and_shown_the_same_way() {
@@ -212,16 +213,6 @@ mod tests {
 
     #[test]
     fn a_pipe_that_nobody_reads_costs_lines_not_time() {
-        struct Stuck(std::sync::mpsc::Receiver<()>);
-        impl Write for Stuck {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                let _ = self.0.recv();
-                Ok(bytes.len())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
         let (_release, held) = std::sync::mpsc::channel();
         let queue = Queue::start(Stuck(held));
         for _ in 0..WAITING + 100 {

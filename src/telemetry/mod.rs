@@ -8,3 +8,6 @@ pub mod otlp;
 pub mod page;
 pub mod process;
 pub mod recorder;
+pub mod refusals;
+#[cfg(test)]
+mod testing;

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use super::names::{Kind, Name};
+use crate::base::digits::Decimal;
 
 /// A format of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,17 +139,7 @@ pub trait Number {
 
 impl Number for u64 {
     fn push(self, text: &mut String) {
-        let (mut value, mut digits) = (self, [0; 20]);
-        let mut at = digits.len();
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (value % 10) as u8;
-            value /= 10;
-            if value == 0 {
-                break;
-            }
-        }
-        text.push_str(std::str::from_utf8(&digits[at..]).unwrap_or_default());
+        text.push_str(Decimal::new(self).as_str());
     }
 }
 

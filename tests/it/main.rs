@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "backends and clients of a test run beside it and end with it")]
 
 mod access_log;
+mod account;
 mod auth;
 mod balancing;
 mod bodies;
@@ -55,6 +56,7 @@ mod stopping;
 mod support;
 mod takeover;
 mod timeouts;
+mod top;
 mod traces;
 mod trailers;
 mod upgrades;

@@ -35,8 +35,8 @@ fn requests() -> (Vec<String>, Vec<String>) {
     let old = signer.token(&json!({ "sub": "somebody", "exp": now - 600 }));
     let get = |target: &str, lines: &str| format!("GET {target} HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
     let sent = vec![
-        get("/", &format!("Authorization: Bearer {good}\r\nX-Api-Key: {MARK}\r\n")),
-        get("/", &format!("Cookie: session={good}; other={MARK}\r\n")),
+        get("/", &format!("Authorization: Bearer {good}\r\nX-Api-Key: {MARK}\r\nX-Tollgate-Trace: admin-{MARK}\r\n")),
+        get("/", &format!("Cookie: session={good}; other={MARK}\r\nX-Tollgate-Trace: {MARK}\r\n")),
         get(&format!("/a;session={MARK}/b?token={good}&password={MARK}"), ""),
         get("/", &format!("Authorization: Bearer {old}\r\n")),
         get("/", &format!("Authorization: Bearer {MARK}.{MARK}.{MARK}\r\n")),
@@ -92,6 +92,8 @@ async fn no_secret_comes_out_anywhere() {
         said.push(gate.printed());
         assert!(said.iter().any(|text| text.contains("token_expired")), "{said:?}");
         assert_eq!(backend.seen().len(), 3, "three of them are let in");
+        assert!(backend.seen().iter().all(|seen| !seen.head.has("x-tollgate-trace")));
+        assert!(said[0].contains("x-tollgate-trace") && !said[1].contains("x-tollgate-trace"), "{said:?}");
         for text in &said {
             for secret in &secrets {
                 assert!(!text.contains(secret), "{secret} is in {text}");

@@ -1,5 +1,7 @@
 //! Traces: continued or begun, told to the upstream, and sent to a collector that nobody waits for.
 
+mod cache;
+
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};

@@ -3,15 +3,19 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use clap::Args;
+use http::header::ACCEPT;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use serde_json::Value;
+use tollgate::admin::explain::{Order, TEXT};
 use tollgate::app::explain::Inquiry;
 
+use crate::operators::{Operators, Token};
 use crate::probe::field;
 use crate::source::Source;
-use crate::{Exit, io};
+use crate::{Exit, io, runtime};
 
 /// Say what would become of a request, and why: the route that takes it, the verdict of each layer, and what the upstream
-/// would see. Nothing is sent, and no gateway need run.
+/// would see. Nothing is sent, and no gateway need run; one that does is asked with --live.
 #[derive(Args, Debug)]
 #[command(after_help = "Exit code 0 when it could be explained, whatever becomes of the request.")]
 pub(crate) struct Explain {
@@ -32,6 +36,14 @@ pub(crate) struct Explain {
     /// Look names up and fetch keys, as a gateway does when it starts
     #[arg(long)]
     online: bool,
+    /// Ask a gateway that runs instead of the configuration file: with its addresses, its keys, its limits and its cache
+    /// as they are. It only looks
+    #[arg(long, conflicts_with = "online")]
+    live: bool,
+    #[command(flatten)]
+    operators: Operators,
+    #[command(flatten)]
+    token: Token,
     /// One JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -39,6 +51,9 @@ pub(crate) struct Explain {
 
 impl Explain {
     pub(crate) fn run(&self) -> Exit {
+        if self.live {
+            return runtime::block_on(self.ask());
+        }
         let loaded = match self.source.load() {
             Ok(loaded) => loaded,
             Err(exit) => return exit,
@@ -59,6 +74,29 @@ impl Explain {
             },
             Ok(explanation) => io::print(&explanation.to_string()),
             Err(error) => complain(&format!("cannot start: {error}"), Exit::Unavailable),
+        }
+    }
+
+    /// Has a gateway that runs explain it.
+    async fn ask(&self) -> Exit {
+        let text = |(name, value): &(HeaderName, HeaderValue)| {
+            (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
+        let order = Order {
+            method: self.method.to_string(),
+            url: self.url.clone(),
+            headers: self.headers.iter().map(text).collect(),
+            from: self.from,
+        };
+        let accept = (!self.json).then_some((ACCEPT, TEXT)).into_iter().collect();
+        match self.operators.post("/api/v1/explain", &order, &self.token, accept).await {
+            Ok(answer) if self.json => {
+                let pretty =
+                    serde_json::from_str::<Value>(&answer).and_then(|value| serde_json::to_string_pretty(&value));
+                io::print(&(pretty.unwrap_or(answer) + "\n"))
+            }
+            Ok(answer) => io::print(&answer),
+            Err(problem) => complain(&problem, Exit::Problem),
         }
     }
 }

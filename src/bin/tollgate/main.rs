@@ -9,6 +9,7 @@ mod explain;
 mod hello;
 mod io;
 mod man;
+mod operators;
 mod probe;
 mod purge;
 mod routes;
@@ -17,6 +18,7 @@ mod runtime;
 mod schema;
 mod service;
 mod source;
+mod top;
 
 use std::process::ExitCode;
 
@@ -68,6 +70,7 @@ commands! {
     Schema(schema::Schema),
     Probe(probe::Probe),
     Purge(purge::Purge),
+    Top(top::Top),
     Demo(demo::Demo),
     Hello(hello::Hello),
     Completions(completions::Completions),

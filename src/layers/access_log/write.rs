@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::Uri;
 
 use super::Form;
+use crate::base::digits::Decimal;
 use crate::base::redact;
 
 /// The name of a field, as each form begins one with it: one piece to copy, of a length that the compiler knows.
@@ -181,18 +182,8 @@ impl<'a> Line<'a> {
         }
     }
 
-    pub(super) fn decimal(&mut self, mut value: u64) {
-        let mut digits = [0; 20];
-        let mut at = digits.len();
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (value % 10) as u8;
-            value /= 10;
-            if value == 0 {
-                break;
-            }
-        }
-        self.bytes.extend_from_slice(&digits[at..]);
+    pub(super) fn decimal(&mut self, value: u64) {
+        self.bytes.extend_from_slice(Decimal::new(value).as_bytes());
     }
 
     fn thousandths(&mut self, value: u32) {

@@ -8,34 +8,33 @@ use super::credentials::Finding;
 use super::failure::Failure;
 use super::forward::{Forward, Word};
 use super::policy::{Mode, RouteAuth};
-use super::provider::Moment;
+use super::provider::{Look, Moment};
 use super::tally::{Kind, Tally};
 use super::verified::Verified;
 use crate::base::clock;
 use crate::base::reject::{Reason, Reject};
 use crate::base::request::{Reply, Request};
 use crate::layers::gate::{Decide, Verdict};
-use crate::telemetry::names;
-use crate::telemetry::recorder::Recorder;
+use crate::telemetry::refusals::Refusals;
 
 /// What is asked, and of whom.
 #[derive(Debug)]
 pub(super) struct Asked {
-    route: Arc<str>,
     rule: RouteAuth,
     by: By,
     terms: Terms,
-    recorder: Arc<Recorder>,
+    /// Counts those who would be refused where that is only observed.
+    observed: Refusals,
 }
 
 impl Asked {
-    pub(super) fn new(route: Arc<str>, rule: RouteAuth, by: By, recorder: Arc<Recorder>) -> Self {
+    pub(super) fn new(rule: RouteAuth, by: By, observed: Refusals) -> Self {
         let kinds = match &by {
             By::Credentials(credentials) => credentials.kinds(),
             By::Service(_) => vec![Kind::Service],
         };
         let terms = Terms { kinds, scopes: rule.scopes.clone() };
-        Self { route, rule, by, terms, recorder }
+        Self { rule, by, terms, observed }
     }
 
     /// What is asked, and of whom.
@@ -44,19 +43,19 @@ impl Asked {
     }
 
     /// What becomes of a request. Only one that has waited is not judged at the moment at which it came.
-    pub(super) fn decide(self: &Arc<Self>, request: &mut Request, may_wait: bool) -> Verdict<()> {
-        let now = if may_wait { request.exchange.started } else { clock::now() };
+    pub(super) fn decide(self: &Arc<Self>, request: &mut Request, look: Look) -> Verdict<()> {
+        let now = if look == Look::Last { clock::now() } else { request.exchange.started };
         let moment = Moment { now, unix: clock::unix_seconds(), deadline: request.exchange.deadline };
         let credentials = match &self.by {
             By::Service(forward) => return self.ask(forward, request),
             By::Credentials(credentials) => credentials,
         };
-        match credentials.find(request, moment, may_wait) {
-            Finding::Judged(tally, judged) => self.conclude(request, tally, judged),
+        match credentials.find(request, moment, look) {
+            Finding::Judged(tally, judged) => self.conclude(request, tally, judged, look),
             Finding::Wait(waiting) => Verdict::Wait(waiting),
             Finding::Nothing if self.rule.optional => Verdict::Pass(()),
             Finding::Nothing => match credentials.first() {
-                Some(first) => self.conclude(request, first, Err(Failure::Missing)),
+                Some(first) => self.conclude(request, first, Err(Failure::Missing), look),
                 // The check of the configuration leaves no route without a policy.
                 None => Verdict::Refuse(Reject::new(Reason::Internal, "nobody can vouch for anybody here")),
             },
@@ -64,7 +63,8 @@ impl Asked {
                 let (asked, basic) = (self.clone(), basic.clone());
                 Verdict::Ask(Box::pin(async move {
                     let judged = judging.await;
-                    let decide: Decide<()> = Box::new(move |request| asked.conclude(request, &basic.tally, judged));
+                    let decide: Decide<()> =
+                        Box::new(move |request| asked.conclude(request, &basic.tally, judged, look));
                     decide
                 }))
             }
@@ -75,36 +75,43 @@ impl Asked {
     fn ask(self: &Arc<Self>, forward: &Arc<Forward>, request: &mut Request) -> Verdict<()> {
         let asking = match forward.ask(request, clock::now()) {
             Ok(asking) => asking,
-            Err(failure) => return self.conclude(request, &forward.tally, Err(failure)),
+            Err(failure) => return self.conclude(request, &forward.tally, Err(failure), Look::First),
         };
         let (asked, forward) = (self.clone(), forward.clone());
         Verdict::Ask(Box::pin(async move {
             let word = asking.await;
             let decide: Decide<()> = Box::new(move |request| match word {
-                Ok(Word::Pass(verified)) => asked.conclude(request, &forward.tally, Ok(verified)),
+                Ok(Word::Pass(verified)) => asked.conclude(request, &forward.tally, Ok(verified), Look::Last),
                 Ok(Word::Answer(reply)) => asked.hand_on(request, &forward.tally, reply),
-                Err(failure) => asked.conclude(request, &forward.tally, Err(failure)),
+                Err(failure) => asked.conclude(request, &forward.tally, Err(failure), Look::Last),
             });
             decide
         }))
     }
 
     /// Draws the conclusion from a judgement.
-    fn conclude(&self, request: &mut Request, tally: &Tally, judged: Result<Arc<Verified>, Failure>) -> Verdict<()> {
+    fn conclude(
+        &self,
+        request: &mut Request,
+        tally: &Tally,
+        judged: Result<Arc<Verified>, Failure>,
+        look: Look,
+    ) -> Verdict<()> {
         let allowed = judged.and_then(|verified| self.allows(&verified).map(|()| verified));
+        if look != Look::Preview {
+            tally.count(allowed.as_ref().err());
+        }
         let failure = match allowed {
             Ok(verified) => {
-                tally.count(None);
                 self.admit(request, tally, &verified);
                 return Verdict::Pass(());
             }
             Err(failure) => failure,
         };
-        tally.count(Some(&failure));
         let reject = answer::refusal(&failure, tally, &self.terms);
         match self.rule.mode {
             Mode::Enforce => Verdict::Refuse(reject),
-            Mode::Observe => self.let_go(request, reject),
+            Mode::Observe => self.let_go(request, reject, look),
         }
     }
 
@@ -120,7 +127,7 @@ impl Asked {
             }
             Mode::Observe => {
                 let reject = Reject::new(Reason::CredentialsInvalid, "the service says no").because(cause);
-                self.let_go(request, reject)
+                self.let_go(request, reject, Look::Last)
             }
         }
     }
@@ -148,10 +155,11 @@ impl Asked {
     }
 
     /// Lets a request go on that would be refused: as nobody's, and with the cause in its line of the log.
-    fn let_go(&self, request: &mut Request, reject: Reject) -> Verdict<()> {
+    fn let_go(&self, request: &mut Request, reject: Reject, look: Look) -> Verdict<()> {
         self.strip(request, None);
-        let labels = [&*self.route, reject.reason.facts().code, "observe"];
-        self.recorder.counter(names::REFUSALS, &labels).increment(1);
+        if look != Look::Preview {
+            self.observed.count(reject.reason);
+        }
         request.exchange.answer.cause = reject.cause.map(|cause| format!("{cause} (observed)").into());
         Verdict::Pass(())
     }

@@ -11,7 +11,7 @@ use super::claims;
 use super::failure::Failure;
 use super::jws::Jws;
 use super::policy::TokenPlace;
-use super::provider::{Moment, Provider, Untaken};
+use super::provider::{Look, Moment, Provider, Untaken};
 use super::tally::{Kind, Tally};
 use super::token;
 use super::verified::Verified;
@@ -85,12 +85,12 @@ impl Credentials {
     }
 
     /// Finds what a request brings, and judges it.
-    pub(super) fn find(&self, request: &Request, moment: Moment, may_wait: bool) -> Finding<'_> {
+    pub(super) fn find(&self, request: &Request, moment: Moment, look: Look) -> Finding<'_> {
         let worker = request.exchange.origin.worker;
         if let Some(first) = self.tokens.first() {
             match token::find(&request.head, &self.places) {
                 Ok(None) => {}
-                Ok(Some(token)) => return self.verify(&first.tally, worker, token, moment, may_wait),
+                Ok(Some(token)) => return self.verify(&first.tally, worker, token, moment, look),
                 Err(failure) => return Finding::Judged(&first.tally, Err(failure)),
             }
         }
@@ -120,14 +120,7 @@ impl Credentials {
         refused.map(|(tally, failure)| Finding::Judged(tally, Err(failure)))
     }
 
-    fn verify<'a>(
-        &'a self,
-        first: &'a Tally,
-        worker: usize,
-        token: &[u8],
-        moment: Moment,
-        may_wait: bool,
-    ) -> Finding<'a> {
+    fn verify<'a>(&'a self, first: &'a Tally, worker: usize, token: &[u8], moment: Moment, look: Look) -> Finding<'a> {
         for provider in &self.tokens {
             if let Some(known) = provider.known(worker, token, moment) {
                 return Finding::Judged(&provider.tally, known);
@@ -140,7 +133,7 @@ impl Credentials {
         let Some(provider) = self.choose(&jws, moment) else {
             return Finding::Judged(first, Err(Failure::Issuer));
         };
-        match provider.verify(worker, token, &jws, moment, may_wait) {
+        match provider.verify(worker, token, &jws, moment, look) {
             Ok(verified) => Finding::Judged(&provider.tally, Ok(verified)),
             Err(Untaken::Refused(failure)) => Finding::Judged(&provider.tally, Err(failure)),
             Err(Untaken::Undecided(waiting)) => Finding::Wait(waiting),

@@ -147,9 +147,19 @@ impl KeySet {
         self.shared.wait(limit(now, deadline), |_, progress| progress.completed > 0)
     }
 
-    /// What to wait for until it is known whether a key of this id has come. `None` where waiting would be in vain: the
-    /// id was made up, somebody else has caused a round just now, or there is nobody to ask.
+    /// Asks for a key of this id, and says what to wait for until it is known whether it has come. `None` where that would
+    /// be in vain.
     pub fn ask_for(&self, id: &str, now: Instant, deadline: Option<Instant>) -> Option<Waiting> {
+        let waiting = self.may_come(id, now, deadline);
+        if waiting.is_some() {
+            self.shared.hurry.notify_one();
+        }
+        waiting
+    }
+
+    /// The same without asking. `None` where waiting would be in vain: the id was made up, somebody else has caused a
+    /// round just now, or there is nobody to ask.
+    pub fn may_come(&self, id: &str, now: Instant, deadline: Option<Instant>) -> Option<Waiting> {
         let shared = &self.shared;
         if !shared.policy.source.is_remote() || shared.is_made_up(id, now) {
             return None;
@@ -162,13 +172,9 @@ impl KeySet {
         let id: Box<str> = id.into();
         // A round that runs already may have asked before the key was there.
         let wanted = progress.started + 1;
-        let waiting = shared.wait(until, move |shared, progress| {
+        shared.wait(until, move |shared, progress| {
             progress.completed >= wanted || shared.has(&id) || !progress.is_running() && progress.extra_from > until
-        });
-        if waiting.is_some() {
-            shared.hurry.notify_one();
-        }
-        waiting
+        })
     }
 
     /// Remembers that nobody knew a key of this id when everybody was asked.

@@ -53,11 +53,12 @@ use self::asked::Asked;
 use self::credentials::Credentials;
 use self::forward::Forward;
 use self::policy::RouteAuth;
+use self::provider::Look;
 use super::gate::{Gate, Verdict};
 use crate::base::identity::Reserved;
 use crate::base::reject::{Reason, Reject};
 use crate::base::request::Request;
-use crate::telemetry::recorder::Recorder;
+use crate::telemetry::refusals::Refusals;
 
 /// What one route asks of those who come. Every route has this gate as soon as any policy tells upstreams who asks: what
 /// a client says itself about that never passes, not where nobody is asked either.
@@ -83,9 +84,14 @@ impl Auth {
         Self { reserved, asked: None }
     }
 
-    /// Asks everybody on a route.
-    pub fn new(route: Arc<str>, rule: RouteAuth, by: By, reserved: Reserved, recorder: Arc<Recorder>) -> Self {
-        Self { reserved, asked: Some(Arc::new(Asked::new(route, rule, by, recorder))) }
+    /// Asks everybody on a route. `observed` counts those who would be refused where that is only observed.
+    pub fn new(rule: RouteAuth, by: By, reserved: Reserved, observed: Refusals) -> Self {
+        Self { reserved, asked: Some(Arc::new(Asked::new(rule, by, observed))) }
+    }
+
+    fn decide(&self, request: &mut Request, look: Look) -> Verdict<()> {
+        self.clean(request);
+        self.asked.as_ref().map_or(Verdict::Pass(()), |asked| asked.decide(request, look))
     }
 
     fn clean(&self, request: &mut Request) {
@@ -102,6 +108,8 @@ impl Auth {
 }
 
 impl Gate for Auth {
+    const NAME: Option<&'static str> = Some("auth");
+
     type Pass = ();
     const FINISHES: bool = false;
 
@@ -115,12 +123,14 @@ impl Gate for Auth {
     }
 
     fn look(&self, request: &mut Request) -> Verdict<()> {
-        self.clean(request);
-        self.asked.as_ref().map_or(Verdict::Pass(()), |asked| asked.decide(request, true))
+        self.decide(request, Look::First)
     }
 
     fn look_again(&self, request: &mut Request) -> Verdict<()> {
-        self.clean(request);
-        self.asked.as_ref().map_or(Verdict::Pass(()), |asked| asked.decide(request, false))
+        self.decide(request, Look::Last)
+    }
+
+    fn preview(&self, request: &mut Request) -> Verdict<()> {
+        self.decide(request, Look::Preview)
     }
 }

@@ -54,6 +54,17 @@ pub struct Moment {
     pub deadline: Option<Instant>,
 }
 
+/// For what a request is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// To decide about it, perhaps later.
+    First,
+    /// To decide about it now: it has waited.
+    Last,
+    /// To say what would be decided: nothing is counted, and no keys are asked for.
+    Preview,
+}
+
 /// A token that is not taken as it is.
 pub enum Untaken {
     /// Because of this.
@@ -124,7 +135,7 @@ impl Provider {
         Some(self.not_revoked(&known).map(|()| known))
     }
 
-    /// Verifies a token. With `may_wait` it says what to wait for where it lacks a key that may come.
+    /// Verifies a token. Unless this is the last look, it says what to wait for where it lacks a key that may come.
     ///
     /// # Errors
     /// Why the token is not taken, or not yet.
@@ -134,10 +145,11 @@ impl Provider {
         token: &[u8],
         jws: &Jws<'_>,
         moment: Moment,
-        may_wait: bool,
+        look: Look,
     ) -> Result<Arc<Verified>, Untaken> {
         let current = self.keys.current(moment.now);
         let Some(current) = current.as_ref().and_then(|current| current.as_ref()) else {
+            let may_wait = look != Look::Last;
             let waiting = may_wait.then(|| self.keys.first_round(moment.now, moment.deadline)).flatten();
             let none =
                 Failure::KeysUnavailable { why: self.keys.why_none(), retry_after: self.keys.retry_after(moment.now) };
@@ -145,7 +157,7 @@ impl Provider {
         };
         let claims = match verify::verify_parsed(jws, &current.keys, &self.policy.rules, moment.unix) {
             Ok(claims) => claims,
-            Err(failure) => return Err(self.perhaps_later(failure, jws, moment, may_wait)),
+            Err(failure) => return Err(self.perhaps_later(failure, jws, moment, look)),
         };
         let subject = claims::text(&claims, "sub")?.map(Into::into);
         let verified = Arc::new(Verified {
@@ -161,16 +173,19 @@ impl Provider {
     }
 
     /// A key that is not there may have come since.
-    fn perhaps_later(&self, failure: Failure, jws: &Jws<'_>, moment: Moment, may_wait: bool) -> Untaken {
+    fn perhaps_later(&self, failure: Failure, jws: &Jws<'_>, moment: Moment, look: Look) -> Untaken {
         let (Failure::UnknownKey(_), Some(id)) = (&failure, jws.header.key_id.as_deref()) else {
             return Untaken::Refused(failure);
         };
-        if may_wait {
-            let waiting = self.keys.ask_for(id, moment.now, moment.deadline);
-            return waiting.map_or(Untaken::Refused(failure), Untaken::Undecided);
-        }
-        self.keys.is_unknown(id, moment.now);
-        Untaken::Refused(failure)
+        let waiting = match look {
+            Look::First => self.keys.ask_for(id, moment.now, moment.deadline),
+            Look::Preview => self.keys.may_come(id, moment.now, moment.deadline),
+            Look::Last => {
+                self.keys.is_unknown(id, moment.now);
+                None
+            }
+        };
+        waiting.map_or(Untaken::Refused(failure), Untaken::Undecided)
     }
 
     fn not_revoked(&self, verified: &Verified) -> Result<(), Failure> {

@@ -1,6 +1,8 @@
 //! What a cache has to say to a request, and under what it would keep the answer, for those who ask why. Looks at what is
 //! stored and changes nothing.
 
+use std::time::Instant;
+
 use http::Method;
 use http::header::CONTENT_LENGTH;
 use serde::Serialize;
@@ -8,6 +10,7 @@ use serde::Serialize;
 use super::Cache;
 use super::ask::Ask;
 use super::decide::{Verdict, decide};
+use super::entry::Meta;
 use super::invalidation::is_safe;
 use super::key::{self, Key};
 use super::policy::Part;
@@ -27,11 +30,27 @@ pub struct Explained {
     /// What tells the answers apart that are kept under it, beside what they say in `Vary`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub vary_by: Vec<String>,
+    /// What is stored under it, where something is that would do for this request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stored: Option<Stored>,
     /// Why, and what may be kept.
     pub says: String,
     /// Whether the upstream is asked for the whole, whatever part or condition the client has asked for.
     #[serde(skip)]
     pub is_made_plain: bool,
+}
+
+/// A response that is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Stored {
+    /// Its status.
+    pub status: u16,
+    /// Its age, in seconds.
+    pub age_seconds: u64,
+    /// Seconds that it stays fresh; less than none if it is stale.
+    pub ttl_seconds: i64,
+    /// Whether it is fresh.
+    pub fresh: bool,
 }
 
 impl Cache {
@@ -41,7 +60,8 @@ impl Cache {
         let method = &request.head.method;
         let pass = |says: &str| {
             let says = says.to_owned();
-            Some((Explained { does: "pass", key: None, vary_by: Vec::new(), says, is_made_plain: false }, None))
+            let (vary_by, stored) = Default::default();
+            Some((Explained { does: "pass", key: None, vary_by, stored, says, is_made_plain: false }, None))
         };
         if !matches!(*method, Method::GET | Method::HEAD) {
             return pass(match is_safe(method) {
@@ -87,10 +107,20 @@ impl Cache {
                 )
             }),
             vary_by: policy.vary_by.iter().map(named).collect(),
+            stored: entry.map(|entry| stored(&entry.meta, self.store.now().instant)),
             says: may_be_kept(&ask, personal).to_owned(),
             is_made_plain: does == "fetch" && ask.conditional && !ask.head && !ask.range,
         };
         Some((explained, reject))
+    }
+}
+
+fn stored(meta: &Meta, now: Instant) -> Stored {
+    Stored {
+        status: meta.status.as_u16(),
+        age_seconds: meta.age(now).as_secs(),
+        ttl_seconds: meta.ttl(now),
+        fresh: meta.is_fresh(now),
     }
 }
 

@@ -94,6 +94,8 @@ impl Cors {
 
 impl Gate for Cors {
     /// Whose answer an answer may be.
+    const NAME: Option<&'static str> = Some("cors");
+
     type Pass = Option<HeaderValue>;
 
     fn check(&self, request: &mut Request) -> Result<Option<HeaderValue>, Reject> {

@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue};
 use super::bucket::Bucket;
 use super::limit::Bound;
 use super::policy::{Measure, Style};
+use crate::base::digits::Decimal;
 use crate::base::reject::{Reason, Reject};
 
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -114,25 +115,11 @@ fn state(bound: &Bound, said: &Said, states: &mut Vec<u8>) {
     states.push(b'"');
     states.extend_from_slice(name);
     states.extend_from_slice(b"\";r=");
-    decimal(u64::from(said.remaining), states);
+    states.extend_from_slice(Decimal::new(said.remaining.into()).as_bytes());
     if said.unit > 0 {
         states.extend_from_slice(b";t=");
-        decimal(said.reset(), states);
+        states.extend_from_slice(Decimal::new(said.reset()).as_bytes());
     }
-}
-
-fn decimal(mut value: u64, text: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + u8::try_from(value % 10).unwrap_or_default();
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    text.extend_from_slice(&digits[at..]);
 }
 
 /// The refusal of a request that has to wait so long, for this limit.

@@ -35,8 +35,8 @@ use crate::base::reject::{Reason, Reject};
 use crate::base::request::{Outcome, Request};
 use crate::base::tasks;
 use crate::layers::redis::{Redis, RedisError};
-use crate::telemetry::names;
 use crate::telemetry::recorder::Recorder;
+use crate::telemetry::refusals::{Mode, Refusals};
 
 /// The limits of one route, before it is known who asks, or after.
 #[derive(Debug)]
@@ -48,8 +48,8 @@ struct Limits {
     bounds: Box<[Bound]>,
     /// The order in which cells are locked.
     order: Box<[usize]>,
-    route: Arc<str>,
-    recorder: Arc<Recorder>,
+    /// Counts those who would be refused by limits that only look.
+    observed: Refusals,
     /// What some of them are counted in.
     redis: Option<(Arc<Redis>, Arc<Scripts>)>,
 }
@@ -60,15 +60,18 @@ pub struct Passed(Vec<Meeting>);
 
 impl RateLimit {
     /// These limits, of which there is at least one.
-    pub fn new(bounds: Vec<Bound>, route: Arc<str>, recorder: Arc<Recorder>, scripts: &Arc<Scripts>) -> Self {
+    pub fn new(bounds: Vec<Bound>, route: &Arc<str>, recorder: &Arc<Recorder>, scripts: &Arc<Scripts>) -> Self {
+        let observed = Refusals::new(route, Mode::Observe, recorder);
         let mut order: Vec<usize> = (0..bounds.len()).collect();
         order.sort_by_key(|at| bounds[*at].limit.memory.order);
         let redis = bounds.iter().find_map(|bound| bound.limit.redis.clone()).map(|redis| (redis, scripts.clone()));
-        Self(Arc::new(Limits { bounds: bounds.into(), order: order.into(), route, recorder, redis }))
+        Self(Arc::new(Limits { bounds: bounds.into(), order: order.into(), observed, redis }))
     }
 }
 
 impl Gate for RateLimit {
+    const NAME: Option<&'static str> = Some("rate_limit");
+
     type Pass = Passed;
 
     fn check(&self, request: &mut Request) -> Result<Passed, Reject> {
@@ -98,6 +101,15 @@ impl Gate for RateLimit {
             }
             Some(_) => verdict(self.check(request)),
             None => verdict(limits.decide(request, meetings)),
+        }
+    }
+
+    fn tell(&self, request: &mut Request) {
+        let seen = Seen { exchange: &request.exchange, headers: &request.head.headers };
+        let key = |bound: &Bound| (bound.limit.policy.name.clone(), bound.limit.keyer.text(seen));
+        let keys: Vec<(String, String)> = self.0.bounds.iter().map(key).collect();
+        if let Some(account) = &mut request.exchange.account {
+            keys.iter().for_each(|(name, key)| account.add("limit", &[("name", name), ("key", key)]));
         }
     }
 
@@ -201,8 +213,7 @@ impl Limits {
     fn let_go(&self, request: &mut Request, meetings: &[Meeting]) {
         let refusing = self.said(meetings).filter(|(_, said)| !said.passes);
         let names: Vec<&str> = refusing.map(|(bound, _)| bound.limit.policy.name.as_str()).collect();
-        let labels = [&*self.route, Reason::RateLimited.facts().code, "observe"];
-        self.recorder.counter(names::REFUSALS, &labels).increment(1);
+        self.observed.count(Reason::RateLimited);
         request.exchange.answer.cause = Some(format!("limit {}: used up (observed)", names.join(", ")).into());
     }
 

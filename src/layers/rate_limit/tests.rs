@@ -32,7 +32,7 @@ fn gate(memories: &Memories, limits: &[(&LimitPolicy, u32)]) -> RateLimit {
         Bound::new(limit, *cost, "orders")
     };
     let bounds = limits.iter().map(bound).collect();
-    RateLimit::new(bounds, "orders".into(), Arc::default(), &Arc::default())
+    RateLimit::new(bounds, &"orders".into(), &Arc::default(), &Arc::default())
 }
 
 fn request(client: &str) -> Request {
@@ -184,7 +184,7 @@ fn a_name_is_one_count_unless_each_route_has_its_own() {
     let _kept = memories.get("shared", 10);
     let on = |policy: &LimitPolicy, route: &str| {
         let bound = Bound::new(Limit::start(&Arc::new(policy.clone()), &memories, None), 1, route);
-        RateLimit::new(vec![bound], route.into(), Arc::default(), &Arc::default())
+        RateLimit::new(vec![bound], &route.into(), &Arc::default(), &Arc::default())
     };
     assert!(passes(&on(&policy, "a"), "10.0.0.1") && passes(&on(&policy, "b"), "10.0.0.1"));
     assert!(!passes(&on(&policy, "a"), "10.0.0.1") && !passes(&on(&policy, "b"), "10.0.0.1"));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderValue, ORIGIN, PROXY_AUTHORIZATION};
 
-use super::{Onward, Outcome, Patience, Place, Sends, Step, Verdict, Wait};
+use super::{Onward, Outcome, Patience, Place, Reach, Sends, Step, Verdict, Wait};
 use crate::base::clock;
 use crate::base::headers::X_REQUEST_ID;
 use crate::base::reject::{Reason, Reject};
@@ -33,6 +33,7 @@ pub(super) struct Walk<'a> {
     request: Request,
     steps: Vec<Step>,
     unused: Vec<&'static str>,
+    reach: Reach,
     wait: Wait<'a>,
 }
 
@@ -51,9 +52,10 @@ impl<'a> Walk<'a> {
     pub(super) fn through(
         route: &Route,
         request: Request,
+        reach: Reach,
         wait: Wait<'a>,
     ) -> (Vec<Step>, Vec<&'static str>, Option<Onward>, Outcome) {
-        let mut walk = Self { request, steps: Vec::new(), unused: Vec::new(), wait };
+        let mut walk = Self { request, steps: Vec::new(), unused: Vec::new(), reach, wait };
         walk.request.exchange.route = Some(route.name.clone());
         let (upstream, outcome) = match walk.ask_all(&route.policies) {
             ControlFlow::Break((layer, Word::Refusal(reject))) => (None, Outcome::refused(&reject, Some(layer))),
@@ -105,9 +107,13 @@ impl<'a> Walk<'a> {
         let Some(gate) = gate else {
             return self.passes_over(layer);
         };
-        let first = gate.look(&mut self.request);
+        let first = match self.reach {
+            Reach::Looking => gate.preview(&mut self.request),
+            Reach::Trying => gate.look(&mut self.request),
+        };
         let says = says(gate, &self.request);
         let verdict = match first {
+            gate::Verdict::Wait(_) if self.reach == Reach::Looking => None,
             gate::Verdict::Wait(waiting) => {
                 (self.wait)(Patience::Network, waiting).then(|| gate.look_again(&mut self.request))
             }

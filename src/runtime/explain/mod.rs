@@ -23,6 +23,15 @@ use crate::layers::gate::Waiting;
 use crate::layers::rate_limit::explain::Explained;
 use crate::upstream::status::AddressState;
 
+/// How far an explanation goes to find something out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It only looks: nothing is counted, taken or asked of anybody, so that a gateway that runs does not notice.
+    Looking,
+    /// It does what a request does, in a snapshot that serves nobody.
+    Trying,
+}
+
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
@@ -32,7 +41,7 @@ pub enum Patience {
     Machine,
 }
 
-/// Waits for something where that is wanted; false where it is not.
+/// Waits for something where that is wanted; false where it is not. Who only looks is not asked about the network.
 pub type Wait<'a> = &'a mut dyn FnMut(Patience, Waiting) -> bool;
 
 /// A request whose head was looked at, as a connection would have done.
@@ -55,6 +64,8 @@ pub struct Question {
 /// What would become of a request.
 #[derive(Debug, Serialize)]
 pub struct Explanation {
+    /// Whether a gateway that runs was asked; otherwise a configuration alone.
+    pub live: bool,
     /// What was asked.
     pub request: Asked,
     /// The routes whose path takes it, in the order in which they are asked.
@@ -234,7 +245,7 @@ impl Outcome {
 }
 
 /// Explains a request to what runs. `wait` is asked where a layer would have to wait for somebody else.
-pub fn explain(snapshot: &Snapshot, question: Question, wait: Wait<'_>) -> Explanation {
+pub fn explain(snapshot: &Snapshot, question: Question, reach: Reach, wait: Wait<'_>) -> Explanation {
     let Question { head, exchange, method, written, host, refused } = question;
     let request =
         Asked { method: method.to_string(), written, target: head.uri.to_string(), host, client: exchange.client };
@@ -247,7 +258,7 @@ pub fn explain(snapshot: &Snapshot, question: Question, wait: Wait<'_>) -> Expla
             match found.chosen {
                 Ok(Some(route)) => {
                     let request = Request { head: Box::new(head), body: RequestBody::EMPTY, exchange };
-                    let (steps, unused, upstream, outcome) = Walk::through(&route, request, wait);
+                    let (steps, unused, upstream, outcome) = Walk::through(&route, request, reach, wait);
                     (found.candidates, found.others, steps, unused, upstream, outcome)
                 }
                 Ok(None) => {
@@ -260,7 +271,7 @@ pub fn explain(snapshot: &Snapshot, question: Question, wait: Wait<'_>) -> Expla
             }
         }
     };
-    Explanation { request, routes, other_routes, layers, unused_layers, upstream, outcome }
+    Explanation { live: false, request, routes, other_routes, layers, unused_layers, upstream, outcome }
 }
 
 /// Fields as a list of names and values.

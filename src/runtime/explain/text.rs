@@ -34,10 +34,10 @@ impl Display for Explanation {
         }
         let hopeless = matches!(self.outcome, Outcome::Open { refused_anyway: true });
         if let Some(upstream) = self.upstream.as_ref().filter(|_| !hopeless) {
-            onward(f, upstream)?;
+            onward(f, upstream, self.live)?;
         }
         writeln!(f)?;
-        outcome(f, &self.outcome)
+        outcome(f, &self.outcome, self.live)
     }
 }
 
@@ -61,10 +61,15 @@ fn cache(f: &mut Formatter<'_>, cache: &cache::explain::Explained) -> Result {
     if let Some(key) = &cache.key {
         writeln!(f, "    {:16}       {key}", "key")?;
     }
-    match cache.vary_by.is_empty() {
-        true => Ok(()),
-        false => writeln!(f, "    {:16}       {}", "vary_by", cache.vary_by.join(", ")),
+    if !cache.vary_by.is_empty() {
+        writeln!(f, "    {:16}       {}", "vary_by", cache.vary_by.join(", "))?;
     }
+    let Some(cache::explain::Stored { status, age_seconds, ttl_seconds, fresh }) = cache.stored else { return Ok(()) };
+    let rest = match fresh {
+        true => format!("fresh for {ttl_seconds} s"),
+        false => format!("stale for {} s", ttl_seconds.saturating_neg()),
+    };
+    writeln!(f, "    {:16}       {status}, {age_seconds} s old, {rest}", "stored")
 }
 
 fn limit(f: &mut Formatter<'_>, limit: &Explained) -> Result {
@@ -96,9 +101,13 @@ fn word(verdict: Verdict) -> &'static str {
     }
 }
 
-fn onward(f: &mut Formatter<'_>, upstream: &Onward) -> Result {
+fn onward(f: &mut Formatter<'_>, upstream: &Onward, live: bool) -> Result {
     writeln!(f, "\nupstream {}", upstream.name)?;
-    let asked = if upstream.asked { "" } else { " (not asked; --online asks)" };
+    let asked = match (upstream.asked, live) {
+        (true, _) => "",
+        (false, true) => " (not answered yet)",
+        (false, false) => " (not asked; --online asks)",
+    };
     writeln!(f, "  from      {}{asked}", upstream.source)?;
     writeln!(f, "  balance   {}", upstream.balance)?;
     for place in &upstream.addresses {
@@ -113,11 +122,12 @@ fn onward(f: &mut Formatter<'_>, upstream: &Onward) -> Result {
     Ok(())
 }
 
-fn outcome(f: &mut Formatter<'_>, outcome: &Outcome) -> Result {
+fn outcome(f: &mut Formatter<'_>, outcome: &Outcome, live: bool) -> Result {
     match outcome {
         Outcome::Forwarded => writeln!(f, "It is forwarded."),
         Outcome::Open { refused_anyway: false } => {
-            writeln!(f, "It is forwarded if what is marked `?` passes; --online finds out.")
+            let more = if live { "" } else { "; --online finds out" };
+            writeln!(f, "It is forwarded if what is marked `?` passes{more}.")
         }
         Outcome::Open { refused_anyway: true } => writeln!(f, "It is refused, whatever is behind the `?`."),
         Outcome::Answered { status, layer: None } => writeln!(f, "The gateway itself answers {status}."),

@@ -65,7 +65,7 @@ async fn nobody_waits_for_a_redis_that_is_gone_or_stands_still() {
     let tools = Tools { control: tokio::runtime::Handle::current(), workers: 1, recorder: recorder.clone() };
     let redis = Redis::start(&config.redis.unwrap(), &tools);
     let limit = Limit::start(&config.rate_limits[0], &Memories::default(), Some(&redis));
-    let gate = RateLimit::new(vec![Bound::new(limit, 1, "app")], "app".into(), recorder, &Arc::default());
+    let gate = RateLimit::new(vec![Bound::new(limit, 1, "app")], &"app".into(), &recorder, &Arc::default());
     at_the_gate(&gate, 1).await;
     server.pause();
     let first = at_the_gate(&gate, 1).await;

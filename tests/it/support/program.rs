@@ -15,6 +15,8 @@ pub(crate) struct Missing {
 impl Missing {
     /// Prometheus and promtool.
     pub(crate) const PROMETHEUS: Self = Self { how: "it is in Debian's package prometheus", everywhere: true };
+    /// A terminal for programs.
+    pub(crate) const SCRIPT: Self = Self { how: "it is in Debian's package bsdutils", everywhere: true };
     /// A collector of traces, which has no package for every version of Python.
     pub(crate) const ROTEL: Self = Self { how: "pip install --target target/collector rotel", everywhere: false };
 }

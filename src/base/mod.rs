@@ -1,4 +1,5 @@
-//! Floor 0: words that everybody uses. No configuration, and no I/O but what a socket's bytes go through.
+//! Floor 0: words that everybody uses. No configuration, and no I/O but what a socket's bytes go through, and whom TLS
+//! trusts.
 
 pub mod account;
 pub mod added;
@@ -23,5 +24,6 @@ pub mod secret;
 pub mod stream;
 pub mod tasks;
 pub mod time_left;
+pub mod tls;
 pub mod trace;
 pub mod units;

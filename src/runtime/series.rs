@@ -8,9 +8,8 @@ use crate::base::reject::Reason;
 use crate::config::{Config, RouteConfig};
 use crate::layers::auth::failure::RESULTS;
 use crate::layers::auth::fetch::FetchError;
-use crate::layers::auth::policy::Mode;
 use crate::layers::metrics::{METHODS, STATUS_LABELS};
-use crate::layers::rate_limit::policy as limit;
+use crate::layers::mode::Mode;
 use crate::telemetry::names::{self, Name};
 use crate::telemetry::{histogram, process};
 use crate::upstream::answers::LookupFailure;
@@ -97,8 +96,7 @@ fn unmatched() -> usize {
 
 /// Whether anything on the route only counts what it would refuse.
 fn observes(config: &Config, route: &RouteConfig) -> bool {
-    let limits =
-        |name: &str| config.rate_limits.iter().any(|limit| limit.name == name && limit.mode == limit::Mode::Observe);
+    let limits = |name: &str| config.rate_limits.iter().any(|limit| limit.name == name && limit.mode == Mode::Observe);
     route.auth.as_ref().is_some_and(|auth| auth.mode == Mode::Observe)
         || route.rate_limits.iter().any(|used| limits(&used.name))
 }

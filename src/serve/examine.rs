@@ -212,6 +212,8 @@ fn make_canonical(uri: &mut Uri) -> Result<bool, Reject> {
     let canonical = path::canonical(raw).map_err(|error| Reject::new(Reason::BadRequest, error.to_string()))?;
     let target = match (&canonical.path, origin_form) {
         (Cow::Borrowed(_), true) => None,
+        // What comes behind an authority may be a fragment alone, of which nothing is left: not even the slash.
+        (Cow::Borrowed("/"), false) if uri.query().is_none() => Some(PathAndQuery::from_static("/")),
         (Cow::Borrowed(_), false) => Some(uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"))),
         (Cow::Owned(path), _) => {
             let text = match uri.query() {

@@ -76,7 +76,9 @@ fn a_missing_second_or_malformed_host_is_refused() {
 fn an_absolute_target_replaces_the_host_field() {
     let seen = get("http://Real.example:81/a/../b?q", &[("host", "other")]).unwrap();
     assert_eq!((seen.host.as_deref(), seen.target.as_str()), (Some("real.example:81"), "/b?q"));
-    assert_eq!(get("http://a", &[("host", "a")]).unwrap().target, "/");
+    for nothing in ["http://a", "http://a#x", "http://a#/x?y"] {
+        assert_eq!(get(nothing, &[("host", "a")]).unwrap().target, "/", "{nothing}");
+    }
     assert!(get("http://a/", &[]).is_err());
     assert!(get("ftp://a/", &[("host", "a")]).is_err());
     assert!(get("http://user@a/", &[("host", "a")]).is_err());

@@ -56,6 +56,31 @@ async fn a_chunked_body_passes_chunked_in_both_directions() {
 }
 
 #[tokio::test]
+async fn a_body_of_unknown_length_passes_whatever_the_method() {
+    let backend = Backend::replying(|seen| match seen.head.line.starts_with("HEAD ") {
+        true => "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n",
+        false => OK,
+    })
+    .await;
+    let gate = Gate::before(&backend, "");
+    let mut client = Client::connect(gate.address()).await;
+    for method in ["GET", "HEAD", "OPTIONS", "DELETE", "PUT", "QUERY", "GET"] {
+        let head = format!("{method} / HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\n\r\n");
+        for (chunks, whole) in [("2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n", "hello"), ("0\r\n\r\n", "")] {
+            assert_eq!(client.ask(format!("{head}{chunks}")).await.status(), 200, "{method}");
+            let seen = backend.seen().pop().unwrap();
+            assert_eq!(String::from_utf8_lossy(&seen.content.bytes), whole, "{method}");
+            assert_eq!(seen.head.all("transfer-encoding"), ["chunked"], "{method}");
+            assert!(!seen.head.has("content-length"), "{method}");
+        }
+        assert_eq!(client.ask(format!("{method} /none HTTP/1.1\r\nHost: gate\r\n\r\n")).await.status(), 200);
+        let none = backend.seen().pop().unwrap().head;
+        assert!(!none.has("transfer-encoding") && !none.has("content-length"), "{none:?}");
+    }
+    assert_eq!(backend.connections(), 1, "every message ended where its successor began");
+}
+
+#[tokio::test]
 async fn a_part_of_an_upload_arrives_before_the_next_is_sent() {
     let backend = Backend::start(async |mut peer| {
         peer.request_head().await;

@@ -10,6 +10,7 @@ mod bodies;
 mod cache;
 mod circuit;
 mod client_faults;
+mod collectors;
 mod connections;
 mod cors;
 mod deadlines;

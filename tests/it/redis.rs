@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tollgate::config::load;
+use tollgate::layers::redis::policy::{Heartbeat, RedisPolicy};
 use tollgate::layers::redis::{CONTROL, Heard, Redis, RedisError, Script, Tools, Value, cmd};
 use tollgate::telemetry::recorder::Recorder;
 
@@ -13,10 +14,17 @@ use crate::support::{eventually, eventually_async};
 
 /// What a gateway with this configuration has; two workers, and this test's runtime for the background.
 fn connect(table: &str) -> Arc<Redis> {
+    connect_with(table, |_| ())
+}
+
+/// The same with what no key of the configuration says.
+fn connect_with(table: &str, change: impl FnOnce(&mut RedisPolicy)) -> Arc<Redis> {
     let config = load::from_text(table).unwrap_or_else(|report| panic!("{report}")).config;
     let tools =
         Tools { control: tokio::runtime::Handle::current(), workers: 2, recorder: Arc::new(Recorder::default()) };
-    Redis::start(&config.redis.unwrap(), &tools)
+    let mut policy = (*config.redis.unwrap()).clone();
+    change(&mut policy);
+    Redis::start(&Arc::new(policy), &tools)
 }
 
 /// The same for a test that is patient.
@@ -145,12 +153,18 @@ async fn a_connection_that_takes_long_is_not_waited_for_and_is_no_outage() {
 #[tokio::test(flavor = "multi_thread")]
 async fn gateways_count_each_other() {
     let Some(server) = Server::start(&[]) else { return };
-    let (one, two, three) = (patient(&server), patient(&server), patient(&server));
+    let lively = Heartbeat {
+        period: Duration::from_millis(50),
+        hurry: Duration::from_millis(50),
+        life: Duration::from_millis(500),
+    };
+    let table = format!("{}timeout = \"1s\"\n", server.table());
+    let [one, two, three] = [(); 3].map(|()| connect_with(&table, |policy| policy.heartbeat = lively));
     let stranger = connect(&format!("{}prefix = \"other\"\n", server.table()));
     eventually("three see each other", || [&one, &two, &three].iter().all(|redis| redis.replicas() == 3)).await;
     assert_eq!(stranger.replicas(), 1);
     let Value::Int(left) = server.order(&["PTTL", "tollgate:{gateways}"]) else { panic!("no time") };
-    assert!((1..=5000).contains(&left), "{left}");
+    assert!((1..=1000).contains(&left), "{left}");
     drop(three);
     eventually("the third is forgotten", || one.replicas() == 2 && two.replicas() == 2).await;
 }

@@ -109,20 +109,21 @@ async fn a_body_that_is_kept_arrives_again_byte_by_byte() {
         assert!(backends.iter().all(|backend| backend.only().content.bytes == body.as_bytes()));
         assert!(backends.iter().all(|backend| backend.only().head.get("content-length") == Some("61440")));
 
-        let (backends, gate) = trial(3, replies, "").await;
-        let mut chunked =
-            "PUT / HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\nTE: trailers\r\n\r\n"
-                .to_owned();
+        let mut chunks = "Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\nTE: trailers\r\n\r\n".to_owned();
         for chunk in body.as_bytes().chunks(1000) {
-            chunked += &format!("{:x}\r\n{}\r\n", chunk.len(), String::from_utf8_lossy(chunk));
+            chunks += &format!("{:x}\r\n{}\r\n", chunk.len(), String::from_utf8_lossy(chunk));
         }
-        chunked += "0\r\nX-Sum: 1\r\n\r\n";
-        assert_eq!(ask(gate.address(), chunked).await.text(), "ok");
-        for backend in &backends {
-            let seen = backend.only();
-            assert_eq!(seen.content.bytes, body.as_bytes());
-            assert_eq!(seen.content.trailers.get("x-sum"), Some("1"));
-            assert!(!seen.head.has("content-length"));
+        chunks += "0\r\nX-Sum: 1\r\n\r\n";
+        for method in ["PUT", "GET"] {
+            let (backends, gate) = trial(3, replies, "").await;
+            let chunked = format!("{method} / HTTP/1.1\r\nHost: gate\r\n{chunks}");
+            assert_eq!(ask(gate.address(), chunked).await.text(), "ok");
+            for backend in &backends {
+                let seen = backend.only();
+                assert_eq!(seen.content.bytes, body.as_bytes());
+                assert_eq!(seen.content.trailers.get("x-sum"), Some("1"));
+                assert!(!seen.head.has("content-length"));
+            }
         }
     }
 }

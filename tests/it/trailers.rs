@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Method, Request};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 
@@ -19,8 +19,8 @@ async fn trailers_pass_both_ways_to_a_client_that_takes_them() {
     let backend = Backend::answering(ANSWER).await;
     let gate = Gate::before(&backend, "");
     let mut client = Client::connect(gate.address()).await;
-    for _ in 0..2 {
-        let answer = client.ask(UPLOAD).await;
+    for upload in [UPLOAD, &UPLOAD.replace("POST", "GET")] {
+        let answer = client.ask(upload).await;
         assert_eq!(answer.text(), "ok");
         assert_eq!(answer.content.trailers.get("grpc-status"), Some("0"));
         let seen = backend.seen().pop().unwrap();
@@ -74,17 +74,21 @@ async fn trailers_pass_both_ways_over_http2() {
     let backend = Backend::answering(ANSWER.replace("Trailer: grpc-status\r\n", "")).await;
     let gate = Gate::before(&backend, "");
     let mut client = Client2::connect(gate.address()).await;
-    let mut trailers = HeaderMap::new();
-    trailers.insert("checksum", "42".parse().unwrap());
-    let frames = [Frame::data(Bytes::from_static(b"hi")), Frame::trailers(trailers)];
-    let body = StreamBody::new(stream::iter(frames.map(Ok::<_, std::convert::Infallible>)));
-    let request = Request::post("http://gate/").header("te", "trailers").header("trailer", "checksum");
-    let response = client.send(request.body(body).unwrap()).await.unwrap();
-    let collected = within("the answer", response.into_body().collect()).await.unwrap();
-    assert_eq!(collected.trailers().unwrap().get("grpc-status").unwrap(), "0");
-    assert_eq!(collected.to_bytes(), "ok");
-    let seen = backend.only();
-    assert_eq!(seen.head.get("te"), Some("trailers"));
-    assert_eq!(seen.content.bytes, b"hi");
-    assert_eq!(seen.content.trailers.get("checksum"), Some("42"));
+    for method in [Method::POST, Method::GET] {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("checksum", "42".parse().unwrap());
+        let frames = [Frame::data(Bytes::from_static(b"hi")), Frame::trailers(trailers)];
+        let body = StreamBody::new(stream::iter(frames.map(Ok::<_, std::convert::Infallible>)));
+        let request = Request::builder().method(method).uri("http://gate/");
+        let request = request.header("te", "trailers").header("trailer", "checksum");
+        let response = client.send(request.body(body).unwrap()).await.unwrap();
+        let collected = within("the answer", response.into_body().collect()).await.unwrap();
+        assert_eq!(collected.trailers().unwrap().get("grpc-status").unwrap(), "0");
+        assert_eq!(collected.to_bytes(), "ok");
+        let seen = backend.seen().pop().unwrap();
+        assert_eq!(seen.head.get("te"), Some("trailers"));
+        assert_eq!(seen.head.get("transfer-encoding"), Some("chunked"));
+        assert_eq!(seen.content.bytes, b"hi");
+        assert_eq!(seen.content.trailers.get("checksum"), Some("42"));
+    }
 }

@@ -182,6 +182,19 @@ async fn nothing_that_follows_an_upgrade_passes_before_the_upstream_agrees() {
 }
 
 #[tokio::test]
+async fn the_body_of_an_upgrade_is_over_before_the_tunnel_begins() {
+    let backend = Backend::start(echo).await;
+    let gate = Gate::before(&backend, "");
+    let mut client = Client::connect(gate.address()).await;
+    let ask = ASK.replace("Host: gate", "Host: gate\r\nTransfer-Encoding: chunked");
+    client.send(format!("{ask}5\r\nhello\r\n0\r\n\r\n")).await;
+    assert_eq!(client.head().await.unwrap().status(), 101);
+    assert_eq!(backend.only().content.bytes, b"hello");
+    client.send("ping").await;
+    assert_eq!(client.exactly(4).await.unwrap(), b"ping");
+}
+
+#[tokio::test]
 async fn a_switch_that_nobody_asked_for_is_the_upstreams_error() {
     let backend = Backend::answering(AGREE).await;
     let gate = Gate::before(&backend, "");

@@ -12,9 +12,7 @@ use crate::config::file::{
     RouteAuthTable,
 };
 use crate::config::text::{AuthKind, FilePath, Moment, SecretText, Text, WebUrl};
-use crate::layers::auth::policy::{
-    AuthPolicy, ForwardPolicy, JwtPolicy, KeySource, Method, Mode, RouteAuth, TokenPlace,
-};
+use crate::layers::auth::policy::{AuthPolicy, ForwardPolicy, JwtPolicy, KeySource, Method, RouteAuth, TokenPlace};
 
 impl From<&AuthPolicy> for AuthSettings {
     fn from(policy: &AuthPolicy) -> Self {
@@ -138,13 +136,12 @@ impl From<&RouteAuth> for RouteAuthSettings {
             several => NamesSettings::Several(several.to_vec()),
         };
         let claims = auth.claims.iter().map(|rule| (rule.path.clone(), claim(&rule.any_of))).collect();
-        let mode: Mode = auth.mode;
         Self::Table(RouteAuthTable {
             r#use: names,
             scopes: auth.scopes.clone(),
             claims,
             optional: auth.optional,
-            mode: Text(mode),
+            mode: Text(auth.mode),
         })
     }
 }

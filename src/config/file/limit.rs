@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::units::Rate;
 use crate::config::text::{PlanClaim, Text};
-use crate::layers::rate_limit::policy::{KeyPart, LimitPolicy, Mode, OnStoreError, Scope, Store, Style};
+use crate::layers::mode::Mode;
+use crate::layers::rate_limit::policy::{KeyPart, LimitPolicy, OnStoreError, Scope, Store, Style};
 
 /// How much may pass, by name; routes refer to it in `rate_limit`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -6,8 +6,8 @@ use super::{AuthKind, Fault, Syntax, did_you_mean};
 use crate::base::cookies;
 use crate::config::{EncodedSlashes, LogFormat, LogLevel};
 use crate::layers::auth::algorithm::Algorithm;
-use crate::layers::auth::policy::Mode;
 use crate::layers::cache::policy::{Part, Sharing};
+use crate::layers::mode::Mode;
 use crate::layers::rate_limit::policy as limit;
 use crate::upstream::policy::{Family, HashKey};
 
@@ -81,10 +81,6 @@ choices! {
         "forward" => Self::Forward,
     }
     Mode as "mode" {
-        "enforce" => Self::Enforce,
-        "observe" => Self::Observe,
-    }
-    limit::Mode as "limit-mode" {
         "enforce" => Self::Enforce,
         "observe" => Self::Observe,
     }

@@ -7,7 +7,7 @@ use super::answer::{self, Terms};
 use super::credentials::Finding;
 use super::failure::Failure;
 use super::forward::{Forward, Word};
-use super::policy::{Mode, RouteAuth};
+use super::policy::RouteAuth;
 use super::provider::{Look, Moment};
 use super::tally::{Kind, Tally};
 use super::verified::Verified;
@@ -15,6 +15,7 @@ use crate::base::clock;
 use crate::base::reject::{Reason, Reject};
 use crate::base::request::{Reply, Request};
 use crate::layers::gate::{Decide, Verdict};
+use crate::layers::mode::Mode;
 use crate::telemetry::refusals::Refusals;
 
 /// What is asked, and of whom.

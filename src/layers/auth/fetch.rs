@@ -13,17 +13,13 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::base::tasks;
+use crate::base::tls::{self, TlsError};
 
 /// Time for a document, redirects included.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -52,7 +48,7 @@ pub enum FetchError {
     Connect(io::Error),
     /// No TLS, or a certificate that nobody vouches for.
     #[error("no trusted TLS connection: {0}")]
-    Tls(String),
+    Tls(#[from] TlsError),
     /// It took too long.
     #[error("no answer within 3 s")]
     Timeout,
@@ -148,67 +144,14 @@ impl Fetcher {
     }
 
     async fn encrypt(&self, stream: TcpStream, url: &Uri) -> Result<TlsStream<TcpStream>, FetchError> {
-        let config = trusting(self.ca.clone()).await.map_err(FetchError::Tls)?;
-        encrypt(Arc::new(config), stream, url).await.map_err(FetchError::Tls)
+        let config = tls::trusting(self.ca.clone()).await?;
+        Ok(tls::encrypt(Arc::new(config), stream, url).await?)
     }
-}
-
-/// How to speak TLS with somebody for whom these authorities vouch, or the system's.
-///
-/// # Errors
-/// When they cannot be read.
-pub(super) async fn trusting(ca: Option<PathBuf>) -> Result<ClientConfig, String> {
-    tokio::task::spawn_blocking(move || client_config(ca)).await.map_err(|error| error.to_string())?
-}
-
-/// Speaks TLS with the host of a URL.
-///
-/// # Errors
-/// When nobody vouches for it, or it does not speak it.
-pub(super) async fn encrypt(
-    config: Arc<ClientConfig>,
-    stream: TcpStream,
-    url: &Uri,
-) -> Result<TlsStream<TcpStream>, String> {
-    let name = ServerName::try_from(host(url).to_owned()).map_err(|error| error.to_string())?;
-    TlsConnector::from(config).connect(name, stream).await.map_err(|error| error.to_string())
-}
-
-/// The host of a URL, without brackets.
-pub(super) fn host(url: &Uri) -> &str {
-    let host = url.host().unwrap_or_default();
-    host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
 }
 
 async fn connect(url: &Uri) -> Result<TcpStream, FetchError> {
-    let usual = if url.scheme_str() == Some("https") { 443 } else { 80 };
-    let stream = TcpStream::connect((host(url), url.port_u16().unwrap_or(usual))).await;
+    let stream = TcpStream::connect((tls::host(url), tls::port(url).0)).await;
     stream.map_err(FetchError::Connect)
-}
-
-/// Trusts the system's authorities; those of browsers where the system has none, as in an empty container.
-fn client_config(ca: Option<PathBuf>) -> Result<ClientConfig, String> {
-    let mut roots = RootCertStore::empty();
-    match ca {
-        Some(path) => {
-            let certificates = CertificateDer::pem_file_iter(&path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-            let certificates = certificates.map_err(|error| format!("{}: {error}", path.display()))?;
-            for certificate in certificates {
-                roots.add(certificate).map_err(|error| format!("{}: {error}", path.display()))?;
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-            }
-        }
-    }
-    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
 }
 
 enum Answer {

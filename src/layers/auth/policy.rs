@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::verify::Rules;
 use crate::base::secret::Secret;
+use crate::layers::mode::Mode;
 
 /// A way to prove who one is: a table `[auth.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -159,16 +160,6 @@ pub struct ClaimRule {
     pub path: String,
     /// One of these: strings, numbers or booleans. A list in the token passes when one of its elements does.
     pub any_of: Vec<Value>,
-}
-
-/// Whether refusals are refusals.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// They are.
-    #[default]
-    Enforce,
-    /// They are counted and logged, and the request goes on as nobody's.
-    Observe,
 }
 
 impl KeySource {

@@ -8,9 +8,9 @@ use std::time::Instant;
 use super::bucket::{State, nanos};
 use super::cells::{Cells, Key, Value};
 use super::key::Seeds;
-use super::policy::Mode;
 use crate::base::clock;
 use crate::base::exchange::Kept;
+use crate::layers::mode::Mode;
 
 /// What one limit remembers.
 #[derive(Debug)]

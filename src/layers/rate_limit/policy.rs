@@ -4,6 +4,7 @@
 use http::HeaderName;
 
 use crate::base::units::Rate;
+use crate::layers::mode::Mode;
 
 /// Most limits that a route may have.
 pub const MOST: usize = 8;
@@ -127,16 +128,6 @@ pub enum Style {
     Legacy,
     /// Not at all.
     Off,
-}
-
-/// Whether refusals are refusals.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// They are.
-    #[default]
-    Enforce,
-    /// They are counted and logged, and the request goes on.
-    Observe,
 }
 
 /// A limit that a route uses.

@@ -7,13 +7,14 @@ use http::HeaderMap;
 
 use super::limit::Limit;
 use super::memory::Memories;
-use super::policy::{KeyPart, LimitPolicy, Mode, RatePolicy, Rates, Scope, Style};
+use super::policy::{KeyPart, LimitPolicy, RatePolicy, Rates, Scope, Style};
 use super::*;
 use crate::base::body::{RequestBody, ResponseBody};
 use crate::base::client::Client;
 use crate::base::exchange::{Exchange, Origin};
 use crate::base::identity::Identity;
 use crate::base::request::{Refused, Response};
+use crate::layers::mode::Mode;
 
 fn rated(name: &str, rate: &str) -> LimitPolicy {
     LimitPolicy::new(name, Measure::Rate(RatePolicy::new(Rates::One(rate.parse().unwrap()))))

@@ -1,17 +1,13 @@
-//! A sign of life, written every second: it finds out whether Redis takes what is written, and how many gateways there are.
+//! A sign of life, written again and again: it finds out whether Redis takes what is written, and how many gateways there are.
 //! It goes on while nobody else asks, and is what lets them ask again.
 
 use std::sync::Weak;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::policy::Heartbeat;
 use super::{Redis, RedisError, Script, Value};
 use crate::base::clock;
-
-/// Time between two signs while all is well, and while it is not.
-const PERIODS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(200));
-/// After which a gateway that gives no sign is none.
-const LIFE: Duration = Duration::from_secs(5);
 
 /// Notes this gateway, forgets those that give no sign, and counts the rest. On the server's clock, as all share it.
 const SCRIPT: &str = "
@@ -29,10 +25,10 @@ pub(super) fn id() -> String {
 }
 
 /// Gives signs of life until the connection is dropped.
-pub(super) async fn beat(redis: Weak<Redis>, id: String) {
+pub(super) async fn beat(redis: Weak<Redis>, id: String, times: Heartbeat) {
     let script = Script::new(SCRIPT);
-    let arguments = [id, LIFE.as_millis().to_string()];
-    let mut census = Census::default();
+    let arguments = [id, times.life.as_millis().to_string()];
+    let mut census = Census::new(times.life);
     loop {
         let Some(alive) = redis.upgrade() else { return };
         let keys = [alive.key("{gateways}")];
@@ -42,15 +38,15 @@ pub(super) async fn beat(redis: Weak<Redis>, id: String) {
                 alive.shared.replicas.store(seen, Ordering::Relaxed);
                 alive.shared.seen.set(seen as f64);
                 alive.shared.is_back();
-                PERIODS.0
+                times.period
             }
             Ok(other) => {
                 tracing::warn!(answer = ?other, "redis gave a strange answer to a sign of life");
-                PERIODS.0
+                times.period
             }
             Err(error) => {
                 failed(&alive, &error);
-                PERIODS.1
+                times.hurry
             }
         };
         drop(alive);
@@ -61,17 +57,24 @@ pub(super) async fn beat(redis: Weak<Redis>, id: String) {
 /// How many gateways there are, as far as can be told. A Redis that comes back with nothing knows only those that have
 /// given a sign since: fewer than before are believed once nobody else has for as long as a sign counts. Otherwise each
 /// would take the share of all of them for its own, should Redis go away again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Census {
+    /// How long a sign counts.
+    life: Duration,
     known: usize,
     fewer_since: Option<Instant>,
 }
 
 impl Census {
+    /// Of nobody yet.
+    fn new(life: Duration) -> Self {
+        Self { life, known: 0, fewer_since: None }
+    }
+
     /// So many were seen now.
     fn take(&mut self, seen: usize, now: Instant) -> usize {
         let since = *self.fewer_since.get_or_insert(now);
-        if seen >= self.known || since + LIFE <= now {
+        if seen >= self.known || since + self.life <= now {
             (self.known, self.fewer_since) = (seen, None);
         }
         self.known
@@ -95,7 +98,7 @@ mod tests {
 
     #[test]
     fn fewer_gateways_are_believed_when_the_others_have_been_silent_for_long_enough() {
-        let mut census = Census::default();
+        let mut census = Census::new(Heartbeat::default().life);
         let begun = clock::now();
         let mut at = |seconds, seen| census.take(seen, begun + Duration::from_secs(seconds));
         assert_eq!((at(0, 1), at(1, 3)), (1, 3));

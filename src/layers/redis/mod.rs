@@ -151,7 +151,7 @@ impl Redis {
             control: tools.control.clone(),
             heart: OnceLock::new(),
         });
-        let beating = heart::beat(Arc::downgrade(&redis), heart::id());
+        let beating = heart::beat(Arc::downgrade(&redis), heart::id(), policy.heartbeat);
         let _ = redis.heart.set(tasks::spawn_on(&tools.control, beating));
         redis
     }

@@ -23,6 +23,25 @@ pub struct RedisPolicy {
     pub ca: Option<PathBuf>,
     /// A PEM file with the gateway's own certificate, and one with its key, where servers ask for them.
     pub identity: Option<(PathBuf, PathBuf)>,
+    /// How often the gateway gives a sign of life there, and how long that counts.
+    pub heartbeat: Heartbeat,
+}
+
+/// When signs of life are given. No key of the configuration: all gateways of one prefix have to agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Time between two signs.
+    pub period: Duration,
+    /// The same while there is no answer.
+    pub hurry: Duration,
+    /// After which a gateway that gives no sign is none.
+    pub life: Duration,
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self { period: Duration::from_secs(1), hurry: Duration::from_millis(200), life: Duration::from_secs(5) }
+    }
 }
 
 /// Where the servers are.
@@ -69,6 +88,7 @@ impl RedisPolicy {
             prefix: Self::PREFIX.to_owned(),
             ca: None,
             identity: None,
+            heartbeat: Heartbeat::default(),
         }
     }
 

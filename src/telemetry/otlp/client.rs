@@ -10,16 +10,13 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use prost::Message;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use super::Collector;
 use super::proto::Response;
 use super::wait::retry_after;
+use crate::base::tls::{self, TlsError};
 use crate::base::{clock, tasks};
 
 /// Time for one request, the connection included.
@@ -104,17 +101,16 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<(SendRequest<Full<Bytes>>, tasks::Task), String> {
-        let host = self.uri.host().unwrap_or_default();
-        let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-        let encrypted = self.uri.scheme_str() == Some("https");
-        let port = self.uri.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
-        let stream = TcpStream::connect((host, port)).await.map_err(|error| format!("cannot connect: {error}"))?;
+        let (port, encrypted) = tls::port(&self.uri);
+        let stream = TcpStream::connect((tls::host(&self.uri), port))
+            .await
+            .map_err(|error| format!("cannot connect: {error}"))?;
         if !encrypted {
             return speak(stream).await;
         }
-        let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
-        let connecting = TlsConnector::from(Arc::new(tls()?)).connect(name, stream);
-        speak(connecting.await.map_err(|error| format!("no trusted TLS connection: {error}"))?).await
+        let untrusted = |error: TlsError| format!("no trusted TLS connection: {error}");
+        let config = tls::trusting(None).await.map_err(untrusted)?;
+        speak(tls::encrypt(Arc::new(config), stream, &self.uri).await.map_err(untrusted)?).await
     }
 }
 
@@ -123,20 +119,6 @@ async fn speak(
 ) -> Result<(SendRequest<Full<Bytes>>, tasks::Task), String> {
     let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     Ok((sender, tasks::spawn(async move { drop(connection.await) })))
-}
-
-/// Trusts the system's authorities; those of browsers where the system has none, as in an empty container.
-fn tls() -> Result<ClientConfig, String> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
 }
 
 /// What an answer means (OTLP 1.x, "OTLP/HTTP Response").

@@ -30,6 +30,24 @@ async fn held(control: &'static str, permits: &Arc<Semaphore>) -> Backend {
     .await
 }
 
+/// A backend whose answers may be stored, and stand still behind their beginning until a permit comes.
+async fn halting(beginning: &'static str, rest: Vec<u8>, permits: &Arc<Semaphore>) -> Backend {
+    let permits = permits.clone();
+    let length = beginning.len() + rest.len();
+    let head = format!("HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: {length}\r\n\r\n");
+    Backend::start(move |mut peer| {
+        let (head, rest, permits) = (head.clone(), rest.clone(), permits.clone());
+        async move {
+            while peer.request().await.is_some() {
+                peer.send(format!("{head}{beginning}")).await;
+                permits.acquire().await.unwrap().forget();
+                peer.send(&rest).await;
+            }
+        }
+    })
+    .await
+}
+
 /// Asks from so many clients at once, each by its number, and waits until so many requests are in flight.
 async fn crowd(gate: &Gate, count: usize, in_flight: usize) -> Vec<JoinHandle<Answer>> {
     let crowd = (0..count).map(|number| tokio::spawn(numbered(gate.address(), number))).collect();
@@ -114,18 +132,7 @@ async fn nobody_waits_longer_than_the_route_allows() {
 #[tokio::test]
 async fn a_body_is_read_by_all_while_it_comes_and_a_slow_one_holds_up_nobody() {
     let permits = Arc::new(Semaphore::new(0));
-    let inside = permits.clone();
-    let backend = Backend::start(move |mut peer| {
-        let permits = inside.clone();
-        async move {
-            while peer.request().await.is_some() {
-                peer.send("HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 600006\r\n\r\nbegins").await;
-                permits.acquire().await.unwrap().forget();
-                peer.send(vec![b'x'; 600_000]).await;
-            }
-        }
-    })
-    .await;
+    let backend = halting("begins", vec![b'x'; 600_000], &permits).await;
     let gate = gate(&backend, "true");
     let mut slow = Client::connect_narrow(gate.address()).await;
     slow.send("GET / HTTP/1.1\r\nHost: gate\r\n\r\n").await;
@@ -151,18 +158,7 @@ async fn a_body_is_read_by_all_while_it_comes_and_a_slow_one_holds_up_nobody() {
 #[tokio::test]
 async fn a_fetch_goes_on_to_the_store_when_its_client_leaves() {
     let permits = Arc::new(Semaphore::new(0));
-    let inside = permits.clone();
-    let backend = Backend::start(move |mut peer| {
-        let permits = inside.clone();
-        async move {
-            while peer.request().await.is_some() {
-                peer.send("HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 10\r\n\r\nbegin").await;
-                permits.acquire().await.unwrap().forget();
-                peer.send("s ok!").await;
-            }
-        }
-    })
-    .await;
+    let backend = halting("begin", b"s ok!".to_vec(), &permits).await;
     let gate = gate(&backend, "true");
     let mut client = Client::connect(gate.address()).await;
     client.send("GET / HTTP/1.1\r\nHost: gate\r\n\r\n").await;

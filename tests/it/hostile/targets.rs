@@ -1,6 +1,6 @@
 //! Targets: one path, canonical, or none.
 
-use super::{Case, Must, decline, end, get, judge, refuse};
+use super::{Case, Must, decline, end, get, judge, post, refuse};
 
 macro_rules! ask {
     ($target:literal) => {
@@ -119,7 +119,13 @@ fn an_endless_target_is_refused() {
 
 #[test]
 fn a_fragment_never_reaches_the_backend() {
-    judge([get("a fragment", ask!("/x#y"), "/x"), get("a fragment with a path", ask!("/x#/../y"), "/x")]);
+    judge([
+        get("a fragment", ask!("/x#y"), "/x"),
+        get("a fragment with a path", ask!("/x#/../y"), "/x"),
+        get("a fragment behind a host", ask!("http://a#/y"), "/"),
+        // Another codec carries what has a body.
+        post("the same with a body", b"POST http://a#/y HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi", b"hi"),
+    ]);
 }
 
 #[test]

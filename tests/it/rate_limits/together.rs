@@ -22,6 +22,18 @@ async fn what_one_refuses_costs_nothing_of_the_others() {
 }
 
 #[tokio::test]
+async fn what_one_refuses_is_told_as_still_there_by_the_others() {
+    let limits = "[rate_limits.wide]\nrate = \"10/h\"\n[rate_limits.narrow]\nrate = \"2/h\"\n";
+    let (gate, _backend) = gate("[\"wide\", \"narrow\"]", limits).await;
+    for left in [(9, 1), (8, 0), (8, 0), (8, 0)] {
+        let told = with(&gate, "").await.head.get("ratelimit").unwrap().to_owned();
+        let (wide, narrow) = told.split_once(", ").unwrap();
+        assert!(wide.starts_with(&format!("\"wide\";r={};", left.0)), "{told}");
+        assert!(narrow.starts_with(&format!("\"narrow\";r={};", left.1)), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn a_limit_behind_auth_costs_nothing_of_the_one_before() {
     let signer = Signer::es256("one");
     let folder = tempfile::tempdir().unwrap();

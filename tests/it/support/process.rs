@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -42,10 +43,20 @@ impl Process {
 
     /// The same with so many file descriptors.
     pub(crate) async fn serve_with_files(text: &str, files: usize) -> (Self, SocketAddr, SocketAddr) {
+        Self::serve_after(text, &format!("ulimit -n {files}")).await
+    }
+
+    /// The same where the system trusts the authorities in this file and no others.
+    pub(crate) async fn serve_trusting(text: &str, authorities: &Path) -> (Self, SocketAddr, SocketAddr) {
+        Self::serve_after(text, &format!("export SSL_CERT_FILE={authorities:?}")).await
+    }
+
+    /// The same after a line of shell.
+    async fn serve_after(text: &str, line: &str) -> (Self, SocketAddr, SocketAddr) {
         let start = |file: &str| {
             let mut command = Command::new("sh");
-            let limited = format!("ulimit -n {files}; exec \"$0\" run --config \"$1\"");
-            command.args(["-c", &limited, env!("CARGO_BIN_EXE_tollgate"), file]);
+            let script = format!("{line}; exec \"$0\" run --config \"$1\"");
+            command.args(["-c", &script, env!("CARGO_BIN_EXE_tollgate"), file]);
             command.stdin(Stdio::piped());
             Self::of(command)
         };

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 
 use super::addresses::Addresses;
 use crate::base::tasks::{self, Task};
-use crate::layers::auth::fetch;
+use crate::base::tls::{self, TlsError};
 
 /// Largest answer, in bytes.
 const LARGEST: usize = 64 << 10;
@@ -62,10 +62,9 @@ pub(super) enum AskError {
 impl Service {
     /// Begins to keep its addresses.
     pub(super) fn start(auth: &str, url: Uri, ca: Option<PathBuf>, workers: usize, control: &Handle) -> Self {
-        let encrypted = url.scheme_str() == Some("https");
-        let port = url.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
+        let (port, encrypted) = tls::port(&url);
         Self {
-            addresses: Addresses::start(auth, fetch::host(&url), port, control),
+            addresses: Addresses::start(auth, tls::host(&url), port, control),
             tls: encrypted.then(|| Tls { ca, config: OnceLock::new() }),
             idle: (0..workers.max(1)).map(|_| Mutex::default()).collect(),
             url,
@@ -152,7 +151,7 @@ impl Service {
                 None => handshake(stream).await,
                 Some(tls) => match tls.encrypt(stream, &self.url).await {
                     Ok(stream) => handshake(stream).await,
-                    Err(error) => Err(error),
+                    Err(error) => Err(error.to_string()),
                 },
             };
             match made {
@@ -169,15 +168,15 @@ impl Tls {
         &self,
         stream: TcpStream,
         url: &Uri,
-    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, String> {
+    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, TlsError> {
         let config = match self.config.get() {
             Some(config) => config.clone(),
             None => {
-                let config = Arc::new(fetch::trusting(self.ca.clone()).await?);
+                let config = Arc::new(tls::trusting(self.ca.clone()).await?);
                 self.config.get_or_init(|| config).clone()
             }
         };
-        fetch::encrypt(config, stream, url).await
+        tls::encrypt(config, stream, url).await
     }
 }
 

@@ -10,7 +10,6 @@ pub mod client;
 pub mod clock;
 pub mod cookies;
 pub mod debt;
-pub mod digits;
 pub mod exchange;
 pub mod headers;
 pub mod identity;

@@ -152,8 +152,13 @@ fn write_ids(line: &mut Line<'_>, exchange: &Exchange) {
 }
 
 fn write_request(line: &mut Line<'_>, exchange: &Exchange) {
-    line.field(name!("client_ip"), |line| line.in_quotes(|line| line.ip(exchange.client)));
-    line.text(name!("method"), exchange.method.as_str());
+    if exchange.client == exchange.origin.peer.ip() {
+        // The connection has it as text.
+        line.bytes(name!("client_ip"), exchange.busy.client().peer().as_bytes());
+    } else {
+        line.field(name!("client_ip"), |line| line.in_quotes(|line| line.ip(exchange.client)));
+    }
+    line.plain(name!("method"), exchange.method.as_str());
     if let Some(host) = &exchange.host {
         line.bytes(name!("host"), host.as_bytes());
     }
@@ -165,7 +170,7 @@ fn write_request(line: &mut Line<'_>, exchange: &Exchange) {
 fn write_answer(line: &mut Line<'_>, exchange: &Exchange, took: Duration) {
     let (answer, upstream) = (&exchange.answer, &exchange.upstream);
     if let Some(reason) = answer.reason {
-        line.text(name!("code"), reason.facts().code);
+        line.plain(name!("code"), reason.facts().code);
     }
     if let Some(cause) = &answer.cause {
         line.text(name!("cause"), cause);
@@ -188,7 +193,7 @@ fn write_answer(line: &mut Line<'_>, exchange: &Exchange, took: Duration) {
         line.number(name!("tries"), u64::from(upstream.tries));
     }
     if let Some(cache) = exchange.cache {
-        line.text(name!("cache"), cache.as_str());
+        line.plain(name!("cache"), cache.as_str());
     }
     if let Some(identity) = &exchange.identity {
         line.text(name!("auth"), &identity.auth);
@@ -202,8 +207,8 @@ fn write_answer(line: &mut Line<'_>, exchange: &Exchange, took: Duration) {
     if let Some(agent) = &exchange.user_agent {
         line.bytes(name!("user_agent"), agent.as_bytes());
     }
-    line.text(name!("protocol"), protocol(exchange.version));
-    line.text(name!("end"), answer.end.as_str());
+    line.plain(name!("protocol"), protocol(exchange.version));
+    line.plain(name!("end"), answer.end.as_str());
 }
 
 fn protocol(version: Version) -> &'static str {

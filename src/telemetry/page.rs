@@ -6,7 +6,6 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use super::names::{Kind, Name};
-use crate::base::digits::Decimal;
 
 /// A format of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +138,7 @@ pub trait Number {
 
 impl Number for u64 {
     fn push(self, text: &mut String) {
-        text.push_str(Decimal::new(self).as_str());
+        text.push_str(itoa::Buffer::new().format(self));
     }
 }
 

@@ -9,7 +9,6 @@ use std::time::Duration;
 use http::Uri;
 
 use super::Form;
-use crate::base::digits::Decimal;
 use crate::base::redact;
 
 /// The name of a field, as each form begins one with it: one piece to copy, of a length that the compiler knows.
@@ -95,6 +94,17 @@ impl<'a> Line<'a> {
         self.bytes.extend_from_slice(name.json_text.as_bytes());
         escape(self.bytes, value);
         self.bytes.push(b'"');
+    }
+
+    /// A text of ours, which has nothing to escape.
+    #[inline]
+    pub(super) fn plain(&mut self, name: Name, value: &str) {
+        let quotes = self.form == Form::Json;
+        self.bytes.extend_from_slice(if quotes { name.json_text } else { name.text }.as_bytes());
+        self.bytes.extend_from_slice(value.as_bytes());
+        if quotes {
+            self.bytes.push(b'"');
+        }
     }
 
     #[inline]
@@ -183,7 +193,7 @@ impl<'a> Line<'a> {
     }
 
     pub(super) fn decimal(&mut self, value: u64) {
-        self.bytes.extend_from_slice(Decimal::new(value).as_bytes());
+        self.bytes.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     }
 
     fn thousandths(&mut self, value: u32) {
@@ -194,14 +204,24 @@ impl<'a> Line<'a> {
 }
 
 fn is_plain(byte: u8) -> bool {
-    matches!(byte, 0x20..=0x7e) && !matches!(byte, b'"' | b'\\')
+    PLAIN[usize::from(byte)]
 }
+
+/// What needs no escape.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0x20;
+    while byte <= 0x7e {
+        plain[byte] = !matches!(byte as u8, b'"' | b'\\');
+        byte += 1;
+    }
+    plain
+};
 
 /// JSON escapes for quotes and for what a terminal would act on: control characters, other ends of lines, and marks that
 /// turn the direction of writing around. `\ufffd` for what is not UTF-8.
 fn escape(line: &mut Vec<u8>, bytes: &[u8]) {
-    // Not `all`: a look at every byte is one at sixteen of them at a time.
-    if bytes.iter().fold(true, |plain, &byte| plain & is_plain(byte)) {
+    if bytes.iter().all(|&byte| is_plain(byte)) {
         line.extend_from_slice(bytes);
     } else {
         escape_each(line, bytes);

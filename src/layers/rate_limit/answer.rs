@@ -7,7 +7,6 @@ use http::{HeaderName, HeaderValue};
 use super::bucket::Bucket;
 use super::limit::Bound;
 use super::policy::{Measure, Style};
-use crate::base::digits::Decimal;
 use crate::base::reject::{Reason, Reject};
 
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -115,10 +114,10 @@ fn state(bound: &Bound, said: &Said, states: &mut Vec<u8>) {
     states.push(b'"');
     states.extend_from_slice(name);
     states.extend_from_slice(b"\";r=");
-    states.extend_from_slice(Decimal::new(said.remaining.into()).as_bytes());
+    states.extend_from_slice(itoa::Buffer::new().format(said.remaining).as_bytes());
     if said.unit > 0 {
         states.extend_from_slice(b";t=");
-        states.extend_from_slice(Decimal::new(said.reset()).as_bytes());
+        states.extend_from_slice(itoa::Buffer::new().format(said.reset()).as_bytes());
     }
 }
 

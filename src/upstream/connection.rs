@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
+use http::header::TRANSFER_ENCODING;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -22,6 +22,7 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
 use super::endpoint::Endpoint;
+use super::framing;
 use super::heard::Socket;
 use super::interim::Interim;
 use super::wire::{Decoded, Failed, Wire};
@@ -270,7 +271,7 @@ impl Hyper {
             return Err(SendError::Unsent);
         }
         let Some(mut request) = place.take() else { return Err(SendError::Unsent) };
-        frame(&mut request);
+        framing::announce(&mut request);
         interim.attach(&mut request, client);
         self.heard.store(false, Ordering::Relaxed);
         match self.sender.try_send_request(request).await {
@@ -293,15 +294,6 @@ impl Hyper {
             () if used && !self.heard.load(Ordering::Relaxed) => SendError::Stale(error.into()),
             () => SendError::Closed(error.into()),
         }
-    }
-}
-
-/// Says that a body of unknown length comes in chunks: hyper leaves such a body of a GET or HEAD out where the head does
-/// not. One that has ended meanwhile stays none.
-fn frame(request: &mut Request<RequestBody>) {
-    let unknown = request.body().size_hint().exact().is_none();
-    if unknown && !request.headers().contains_key(CONTENT_LENGTH) {
-        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 

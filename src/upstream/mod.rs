@@ -19,6 +19,7 @@ pub mod eject;
 pub mod endpoint;
 mod following;
 pub mod forward;
+mod framing;
 pub mod health;
 pub mod heard;
 pub mod interim;

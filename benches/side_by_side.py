@@ -16,7 +16,7 @@ by itself.
 keeps, so that each is new when it comes. Beside it stands Envoy's jwt_authn with a cache of 1,000 tokens, if an `envoy` is
 on the PATH.
 """
-import argparse, http.client, json, os, pathlib, shutil, socket, statistics, subprocess, sys, tempfile, time
+import argparse, contextlib, http.client, json, os, pathlib, shutil, socket, statistics, subprocess, sys, tempfile, time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ORIGINS = [9101, 9102, 9103]
@@ -110,13 +110,19 @@ def start(core, command, port):
 
 def family(pid):
     """The process and its children."""
-    children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    children = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [pid, *(process for child in children for process in family(int(child)))]
 
 
 def cpu_seconds(pid):
-    fields = (pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split() for process in family(pid))
-    return sum(int(field[11]) + int(field[12]) for field in fields) / TICK
+    total = 0
+    for process in family(pid):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # helpers of nginx end
+            fields = pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+            total += int(fields[11]) + int(fields[12])
+    return total / TICK
 
 
 def memory_kib(pid):

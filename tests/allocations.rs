@@ -53,14 +53,16 @@ const REQUEST: &[u8] =
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nhello";
 
 /// Answers every request of every connection with the same bytes.
-fn backend() -> SocketAddr {
+fn backend(answer: impl AsRef<[u8]>) -> SocketAddr {
+    let answer: Arc<[u8]> = answer.as_ref().into();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             stream.set_nodelay(true).unwrap();
-            std::thread::spawn(move || while read_to(&mut stream, b"\r\n\r\n") && stream.write_all(ANSWER).is_ok() {});
+            let answer = answer.clone();
+            std::thread::spawn(move || while read_to(&mut stream, b"\r\n\r\n") && stream.write_all(&answer).is_ok() {});
         }
     });
     address
@@ -149,7 +151,7 @@ fn tracer(share: f64, recorder: &Recorder, control: &tokio::runtime::Runtime) ->
 /// Allocations of a request through such a route, in hundredths, and their bytes.
 fn measured(route: &str, traced: Option<f64>) -> (u64, u64) {
     let control = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let service = service(backend(), route, &control, traced);
+    let service = service(backend(ANSWER), route, &control, traced);
     let worker = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -186,6 +188,41 @@ fn measured(route: &str, traced: Option<f64>) -> (u64, u64) {
     (counted.count_total * 100 / COUNTED, counted.bytes_total / COUNTED)
 }
 
+/// Bytes that are allocated for a connection and the only request on it, which is answered from the cache with a body of
+/// this length.
+fn first_hit(length: usize) -> u64 {
+    let control = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+    let answer = [head.into_bytes(), vec![b'x'; length]].concat();
+    let service = service(backend(answer), "cache = { ttl = \"1h\" }", &control, None);
+    let worker = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _within = worker.enter();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let outbox = Arc::<Outbox>::default();
+    let _emptying = tasks::spawn(outbox.clone().serve());
+    let (_draining, drain) = watch::channel(false);
+    let once = || {
+        let reading = std::thread::spawn(move || {
+            let mut client = TcpStream::connect(address).unwrap();
+            client.write_all(b"GET /orders/1 HTTP/1.1\r\nhost: api.example.com\r\nconnection: close\r\n\r\n").unwrap();
+            let mut all = Vec::new();
+            client.read_to_end(&mut all).map(|_| all)
+        });
+        let (stream, peer) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let stream = tokio::net::TcpStream::from_std(stream).unwrap();
+        let (service, outbox, drain) = (service.clone(), outbox.clone(), drain.clone());
+        let serving = service.serve(stream, peer, Vec::new(), Some(outbox), drain);
+        let counted = allocation_counter::measure(|| drop(worker.block_on(serving)));
+        let read = reading.join().unwrap().unwrap();
+        assert!(read.ends_with(&vec![b'x'; length]));
+        counted.bytes_total
+    };
+    once();
+    once()
+}
+
 fn check(what: &str, (hundredths, bytes): (u64, u64), (budget, most): (u64, u64)) {
     println!("{}.{:02} allocations and {bytes} bytes per {what}", hundredths / 100, hundredths % 100);
     // Below one in a request are rare events, such as a timer that is set anew.
@@ -211,4 +248,12 @@ fn a_trace_that_is_recorded_stays_within_its_budget() {
 #[test]
 fn a_hit_stays_within_its_budget() {
     check("hit", measured("cache = { ttl = \"1h\" }", None), HIT);
+}
+
+#[test]
+fn a_large_hit_is_not_copied() {
+    let (small, large) = (first_hit(100), first_hit(512 * 1024));
+    println!("{small} bytes for a connection and a hit of 100 bytes, {large} for one of 512 KiB");
+    // Nowhere to copy it to.
+    assert!(large < small + 8 * 1024, "{large} bytes, {small} with a small one");
 }

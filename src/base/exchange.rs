@@ -52,6 +52,8 @@ pub struct Exchange {
     pub route: Option<Arc<str>>,
     /// Who asks, where somebody has vouched for it.
     pub identity: Option<Arc<Identity>>,
+    /// Whether its route asks who it is, and let it go on though nobody has vouched for it.
+    pub unvouched: bool,
     /// The trace that it belongs to, where there is one.
     pub trace: Option<Trace>,
     /// The limit that refused it, or the one of which it left the least.
@@ -178,6 +180,7 @@ impl Exchange {
             user_agent: None,
             route: None,
             identity: None,
+            unvouched: false,
             trace: None,
             limit: None,
             limit_left: 1.0,
@@ -214,6 +217,7 @@ impl Exchange {
         exchange.user_agent.clone_from(&self.user_agent);
         exchange.route.clone_from(&self.route);
         exchange.identity.clone_from(&self.identity);
+        exchange.unvouched = self.unvouched;
         exchange.deadline = self.deadline.map(|due| now + due.saturating_duration_since(self.started));
         exchange
     }
@@ -255,6 +259,11 @@ impl Exchange {
     pub fn refused_by_limit(&mut self, name: &Arc<str>) {
         self.limit = Some(name.clone());
         self.limit_left = 0.0;
+    }
+
+    /// Whether it comes from somebody, known or not, whose answer may be for nobody else.
+    pub fn is_somebodys(&self) -> bool {
+        self.identity.is_some() || self.unvouched
     }
 
     /// Who asks, by the name that a credential vouches for.

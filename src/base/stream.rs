@@ -22,13 +22,15 @@ pub struct Stream {
     reading: OwnedReadHalf,
     writing: Arc<Writing>,
     outbox: Option<Arc<Outbox>>,
+    /// Bytes of a large write that have not been taken yet.
+    rest: usize,
 }
 
 impl Stream {
     /// Writes through this outbox, or at once where there is none.
     pub fn new(stream: TcpStream, outbox: Option<Arc<Outbox>>) -> Self {
         let (reading, writing) = stream.into_split();
-        Self { reading, writing: Arc::new(Writing::new(writing)), outbox }
+        Self { reading, writing: Arc::new(Writing::new(writing)), outbox, rest: 0 }
     }
 
     /// Writes at once from now on: for whoever does not flush again and again.
@@ -54,26 +56,24 @@ impl Stream {
         self.reading.poll_peek(cx, buf)
     }
 
-    /// Writes with `write` what must not wait, behind all that was written before.
-    fn poll_now(
-        &self,
-        cx: &mut Context<'_>,
-        write: impl Fn(&TcpStream) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        ready!(self.writing.poll_flush(cx, false))?;
-        let stream = self.writing.stream()?;
-        loop {
-            match write(stream) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(stream.poll_write_ready(cx))?,
-                written => return Poll::Ready(written),
-            }
+    /// Whether these bytes were left for the end of the turn. What is left of a large write is not: it goes the same way
+    /// as its beginning.
+    fn leave(&self, slices: &[IoSlice<'_>], length: usize, cx: &mut Context<'_>) -> io::Result<bool> {
+        match &self.outbox {
+            Some(outbox) if length < LARGE && self.rest == 0 => self.writing.leave(outbox, slices, length, cx),
+            _ => Ok(false),
         }
     }
 
-    /// The outbox, where it may have so many bytes more.
-    fn outbox(&self, more: usize) -> Option<&Outbox> {
-        let outbox = self.outbox.as_deref()?;
-        (more < LARGE && self.writing.has_room(more)).then_some(outbox)
+    /// Takes these slices, one way or the other.
+    fn poll_slices(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let length = slices.iter().map(|slice| slice.len()).sum();
+        if self.leave(slices, length, cx)? {
+            return Poll::Ready(Ok(length));
+        }
+        let taken = ready!(self.writing.poll_write(cx, slices))?;
+        self.rest = length - taken;
+        Poll::Ready(Ok(taken))
     }
 }
 
@@ -84,26 +84,16 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.outbox(bytes.len()) {
-            Some(outbox) => Poll::Ready(self.writing.leave(outbox, bytes, cx).map(|()| bytes.len())),
-            None => self.poll_now(cx, |stream| stream.try_write(bytes)),
-        }
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_slices(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let length = slices.iter().map(|slice| slice.len()).sum();
-        let Some(outbox) = self.outbox(length) else {
-            return self.poll_now(cx, |stream| stream.try_write_vectored(slices));
-        };
-        for slice in slices {
-            self.writing.leave(outbox, slice, cx)?;
-        }
-        Poll::Ready(Ok(length))
+        self.poll_slices(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {

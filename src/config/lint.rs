@@ -1,6 +1,7 @@
 //! What is allowed but probably not meant. Each rule has an id, which never changes its meaning.
 
 mod auth;
+mod cache;
 mod limit;
 
 use std::collections::HashMap;
@@ -24,6 +25,7 @@ pub(super) fn lint(config: &Config, file: &ConfigFile, findings: &mut Findings) 
     short_secrets(config, findings);
     literal_secrets(file, findings);
     auth::lint(config, file, findings);
+    cache::lint(config, findings);
     limit::lint(config, findings);
 }
 

@@ -30,8 +30,9 @@ impl Codecs {
     /// Codecs that hold clients to these limits.
     pub fn new(limits: &Limits) -> Self {
         let mut http1 = http1::Builder::new();
-        // One flat write for head and body: 17.0 against 17.7 µs a small response, equal at 16 KiB, 8 % more at 1 MiB.
-        http1.max_buf_size(limits.max_header_bytes.max(8192)).header_read_timeout(None).writev(false);
+        // The pieces of a response, where they lie, and not one copy of them: 450 instructions more for a small one (of
+        // 32,600 for a hit), 65,000 fewer for a hit of 64 KiB. What is small goes out flat all the same (`base::stream`).
+        http1.max_buf_size(limits.max_header_bytes.max(8192)).header_read_timeout(None).writev(true);
         // Not that we serve clients that close one half: the socket itself looks whether the client is there.
         http1.half_close(true);
         if limits.max_headers > FIELDS_ON_STACK {
@@ -153,6 +154,103 @@ impl Codec {
             State::Http2(connection) => connection.as_mut().graceful_shutdown(),
             State::Unknown(_) | State::Resting(_) => self.state = State::Over,
             State::Over => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::io::{self, IoSlice};
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use hyper::service::service_fn;
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+    use super::*;
+    use crate::base::body::Pace;
+
+    /// A client that asks once and takes no more than so many bytes at a time.
+    struct Scripted {
+        asks: &'static [u8],
+        most: usize,
+        taken: Arc<Mutex<Taken>>,
+    }
+
+    /// What it got, and from where.
+    #[derive(Default)]
+    struct Taken {
+        bytes: Vec<u8>,
+        last: Vec<*const u8>,
+    }
+
+    impl AsyncRead for Scripted {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            buf.put_slice(std::mem::take(&mut self.asks));
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Scripted {
+        fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+        }
+
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).take(self.most).collect();
+            let mut taken = self.taken.lock().unwrap();
+            taken.bytes.extend_from_slice(&bytes);
+            taken.last.extend(slices.last().map(|slice| slice.as_ptr()));
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            true
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn limits() -> Limits {
+        let pace = Pace { idle: Duration::ZERO, min_rate: 0, grace: Duration::ZERO };
+        Limits {
+            trusted: Vec::new(),
+            max_headers: 100,
+            max_header_bytes: 65536,
+            header_read_timeout: Duration::ZERO,
+            keep_alive_timeout: Duration::ZERO,
+            pace,
+            http2_max_streams: 1,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_body_is_written_from_where_it_lies() {
+        let stored = Bytes::from(vec![7; 64 * 1024]);
+        for most in [usize::MAX, 10_000] {
+            let (body, taken) = (stored.clone(), Arc::<Mutex<Taken>>::default());
+            let client = Scripted { asks: b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", most, taken: taken.clone() };
+            let service = service_fn(move |_| {
+                std::future::ready(Ok::<_, Infallible>(hyper::Response::new(Full::new(body.clone()))))
+            });
+            Codecs::new(&limits()).http1().serve_connection(TokioIo::new(client), service).await.unwrap();
+            let taken = std::mem::take(&mut *taken.lock().unwrap());
+            assert!(taken.bytes.ends_with(&stored) && taken.bytes.starts_with(b"HTTP/1.1 200 OK\r\n"));
+            let within = stored.as_ptr_range();
+            assert!(taken.last.iter().all(|place| within.contains(place)), "{most} bytes at a time");
         }
     }
 }

@@ -8,6 +8,7 @@
 mod support;
 
 mod killing;
+mod memory;
 mod metrics;
 mod reloading;
 mod rolling;

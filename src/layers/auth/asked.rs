@@ -162,6 +162,7 @@ impl Asked {
             self.observed.count(reject.reason);
         }
         request.exchange.answer.cause = reject.cause.map(|cause| format!("{cause} (observed)").into());
+        request.exchange.unvouched = true;
         Verdict::Pass(())
     }
 

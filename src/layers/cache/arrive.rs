@@ -141,7 +141,7 @@ impl<S> Fetch<S> {
 
     /// What of a response may be stored.
     fn judge(&self, status: StatusCode, headers: &HeaderMap, gone: &Gone, now: Moment, by: &Exchange) -> Option<Meta> {
-        let authorized = (self.ask.authorized || by.identity.is_some()) && !self.key.personal;
+        let authorized = (self.ask.authorized || by.is_somebodys()) && !self.key.personal;
         let stamp = gone.ticket.stamp;
         let origin = Origin { request: &gone.client, asked: gone.asked, now, authorized, stamp };
         Meta::of(status, headers, self.cache.policy.as_ref()?, &origin).ok()

@@ -93,7 +93,7 @@ impl Cache {
                 ("refuse", Some(Reject::new(Reason::NotCached, detail)))
             }
         };
-        let personal = key.personal || !(ask.authorized || request.exchange.identity.is_some());
+        let personal = key.personal || !(ask.authorized || request.exchange.is_somebodys());
         let explained = Explained {
             does,
             key: key::parts(key.bytes()).map(|parts| {

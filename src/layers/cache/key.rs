@@ -117,7 +117,8 @@ fn value(part: &Part, headers: &HeaderMap, exchange: &Exchange) -> (Option<Vec<u
                     all
                 })
             });
-            (joined, *name == AUTHORIZATION)
+            // It need not be what has told who it is.
+            (joined, *name == AUTHORIZATION && !exchange.is_somebodys())
         }
     }
 }

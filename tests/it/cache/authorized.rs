@@ -1,6 +1,7 @@
 //! Responses to requests with credentials: shared only by a word of the origin, or apart for each user; and a hit is no way
 //! around a token.
 
+use aws_lc_rs::digest::{SHA256, digest};
 use tempfile::TempDir;
 
 use super::{gate, get_with, replying, response, status};
@@ -103,4 +104,63 @@ async fn a_limit_counts_hits() {
     };
     let stream = from([127, 0, 0, 2]).await.connect(gate.address()).await.unwrap();
     assert_eq!(crate::support::Client::over(stream).get("/").await.refusal(), (403, "ip_denied".into()));
+}
+
+/// A gateway whose route asks for the keys `key-ann` and `key-bob`, brought as these keys of `[auth.main]` say.
+fn keyed(backend: &Backend, auth: &str, route: &str) -> (Gate, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys.txt");
+    let line = |user: &str| {
+        let hash = digest(&SHA256, format!("key-{user}").as_bytes());
+        let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{user} {hash}\n")
+    };
+    std::fs::write(&file, line("ann") + &line("bob")).unwrap();
+    let text = format!("{route}\n[auth.main]\nkind = \"api_key\"\nkeys_file = {file:?}\n{auth}\n");
+    (Gate::before(backend, &text), folder)
+}
+
+#[tokio::test]
+async fn a_key_is_a_credential_wherever_it_is_brought() {
+    for (from, target, fields) in [
+        ("header:x-api-key", "/", "X-Api-Key: key-USER\r\n"),
+        ("cookie:key", "/", "Cookie: key=key-USER\r\n"),
+        ("query:key", "/?key=key-USER", ""),
+    ] {
+        for vary_by in ["", "vary_by = [\"subject\"]", "vary_by = [\"header:accept\"]"] {
+            let backend = greeting("max-age=60").await;
+            let auth = format!("from = \"{from}\"\nclaims_to_headers = {{ sub = \"x-user\" }}");
+            let (gate, _folder) = keyed(&backend, &auth, &format!("auth = \"main\"\ncache = {{ {vary_by} }}"));
+            for user in ["ann", "bob", "ann"] {
+                let answer = get_with(&gate, &target.replace("USER", user), &fields.replace("USER", user)).await;
+                assert!(answer.text().starts_with(user), "{from}, {vary_by}: {} for {user}", answer.text());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn whom_a_route_lets_go_on_unknown_is_not_taken_for_everybody() {
+    // The upstream still judges keys itself, and the gateway only watches.
+    let backend =
+        replying(|seen, _| response("cache-control: max-age=60\r\n", seen.head.get("x-api-key").unwrap_or("nobody")))
+            .await;
+    let (gate, _folder) =
+        keyed(&backend, "forward_token = true", "auth = { use = \"main\", mode = \"observe\" }\ncache = true");
+    for key in ["key-eve", "key-mal", "key-ann", "key-eve"] {
+        assert_eq!(get_with(&gate, "/", &format!("X-Api-Key: {key}\r\n")).await.text(), key);
+    }
+    assert_eq!(get(gate.address(), "/").await.text(), "nobody");
+    assert_eq!(get_with(&gate, "/", "X-Api-Key: key-eve\r\n").await.text(), "key-eve");
+}
+
+#[tokio::test]
+async fn a_field_tells_nobody_apart_whom_another_one_names() {
+    let backend = greeting("max-age=60").await;
+    let auth = "claims_to_headers = { sub = \"x-user\" }";
+    let (gate, _folder) = keyed(&backend, auth, "auth = \"main\"\ncache = { vary_by = [\"header:authorization\"] }");
+    for (user, expected) in [("ann", "ann 1"), ("bob", "bob 2")] {
+        let fields = format!("Authorization: Basic c2FtZTo=\r\nX-Api-Key: key-{user}\r\n");
+        assert_eq!(get_with(&gate, "/", &fields).await.text(), expected);
+    }
 }

@@ -3,6 +3,7 @@
 mod authorized;
 mod broken;
 mod collapsing;
+mod large;
 mod memory;
 mod poisoning;
 mod purging;

@@ -63,7 +63,8 @@ impl Process {
         Self::serve_by(text, start).await
     }
 
-    async fn serve_by(text: &str, start: impl FnOnce(&str) -> Self) -> (Self, SocketAddr, SocketAddr) {
+    /// The same as `start` starts it over a file.
+    pub(crate) async fn serve_by(text: &str, start: impl FnOnce(&str) -> Self) -> (Self, SocketAddr, SocketAddr) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("gateway.toml");
         std::fs::write(&file, text).unwrap();

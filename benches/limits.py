@@ -92,6 +92,6 @@ def rows(root, folder, origins):
         yield name, plain, port, command(own)
 
 
-def redis(folder):
-    """The Redis that a row is counted in."""
-    return ["redis-server", "--port", str(REDIS), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(folder)]
+def beside(folder):
+    """The Redis that a row is counted in, and its port."""
+    return ["redis-server", "--port", str(REDIS), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(folder)], REDIS

@@ -3,7 +3,7 @@
 Varnish and Caddy too, where they are installed.
 
     apt-get install wrk haproxy nginx-light varnish
-    cargo build --release && benches/side_by_side.py [--rounds 5] [--scenario plain|routes|idle|jwt|limits|cache-1k|cache-64k]
+    cargo build --release && benches/side_by_side.py [--rounds 5] [--scenario plain|routes|idle|jwt|limits|log|cache-1k|cache-64k]
 
 Each proxy runs with one worker on core 0; the load (wrk, 32 connections) and the origins (nginx on three loopback ports)
 run on core 1. Rounds take the proxies in turn, so that a machine that slows down slows all of them; the table shows
@@ -16,7 +16,7 @@ by itself.
 keeps, so that each is new when it comes. Beside it stands Envoy's jwt_authn with a cache of 1,000 tokens, if an `envoy` is
 on the PATH.
 """
-import argparse, contextlib, http.client, json, os, pathlib, shutil, socket, statistics, subprocess, sys, tempfile, time
+import argparse, contextlib, http.client, importlib, json, os, pathlib, shutil, socket, statistics, subprocess, sys, tempfile, time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ORIGINS = [9101, 9102, 9103]
@@ -246,9 +246,9 @@ def jwt(folder, rounds, running):
         ratio = lambda others: statistics.median(own / other for own, other in zip(values, others))
         print(f"| {proxy}: {row} | {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f}) | {ratio(base):.2f} | {ratio(figures[(proxy, 'plain')]):.2f} |")
 
-def limits(rounds):
-    """What a limit adds, beside what those of others add: each proxy runs without and with one."""
-    import limits as peers
+def added(scenario, rounds):
+    """What a limit or a log adds, beside what those of others add: each proxy runs without and with one."""
+    peers = importlib.import_module(scenario)
     running, figures = [], {}
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
@@ -256,7 +256,9 @@ def limits(rounds):
         (folder / "origin.conf").write_text(origin_conf(folder / "origin"))
         try:
             running.append(start(1, ["nginx", "-p", folder / "origin", "-c", folder / "origin.conf"], ORIGINS[0]))
-            running.append(start(1, peers.redis(folder), peers.REDIS))
+            command, port = peers.beside(folder)
+            if command:
+                running.append(start(1, command, port))
             rows = [(row, plain, port, start(0, command, port)) for row, plain, port, command in peers.rows(ROOT, folder, ORIGINS)]
             running.extend(process for *_, process in rows)
             for _ in range(rounds):
@@ -266,7 +268,7 @@ def limits(rounds):
             for process in running:
                 process.terminate()
                 process.wait()
-    print("| limits | CPU µs per request, median (least to most) | added, median | requests/s, median |\n|---|---|---|---|")
+    print(f"| {scenario} | CPU µs per request, median (least to most) | added, median | requests/s, median |\n|---|---|---|---|")
     for row, plain, *_ in rows:
         cpu = [cpu for cpu, _ in figures[row]]
         added = f"{statistics.median(own - other for (own, _), (other, _) in zip(figures[row], figures[plain])):+.2f}" if plain else ""
@@ -277,13 +279,13 @@ def limits(rounds):
 def main():
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--rounds", type=int, default=5)
-    flags.add_argument("--scenario", choices=["plain", "routes", "idle", "jwt", "limits", *SIZES], default="plain")
+    flags.add_argument("--scenario", choices=["plain", "routes", "idle", "jwt", "limits", "log", *SIZES], default="plain")
     given = flags.parse_args()
     missing = [tool for tool in ("wrk", "haproxy", "nginx", "taskset") if not shutil.which(tool)]
     if missing:
         sys.exit("not installed: " + ", ".join(missing))
-    if given.scenario == "limits":
-        return limits(max(1, min(given.rounds, 50)))
+    if given.scenario in ("limits", "log"):
+        return added(given.scenario, max(1, min(given.rounds, 50)))
     hits = given.scenario in SIZES
     ports, judge = (CACHES, "nginx") if hits else (PORTS, "haproxy")
     path = "/svc0500/x" if given.scenario == "routes" else f"/{given.scenario}" if hits else "/"

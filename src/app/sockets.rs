@@ -102,7 +102,7 @@ fn is_same(bound: SocketAddr, wanted: SocketAddr) -> bool {
 }
 
 /// Second handles of the sockets that are listened on, to be handed on.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Handles(Mutex<Vec<Handed>>);
 
 impl Handles {

@@ -93,7 +93,7 @@ impl Taken {
 #[derive(Debug)]
 pub struct Offer {
     listener: UnixListener,
-    _file: SocketFile,
+    file: SocketFile,
     handles: Arc<Handles>,
     taken_over: CancellationToken,
 }
@@ -122,12 +122,12 @@ impl Offer {
         fs::rename(&beside, path)?;
         listener.set_nonblocking(true)?;
         let file = SocketFile { path: path.to_owned(), identity: identity(path) };
-        Ok(Self { listener, _file: file, handles, taken_over })
+        Ok(Self { listener, file, handles, taken_over })
     }
 
     /// Hands the sockets to who asks for them, one after the other, until one of them serves.
     pub async fn serve(self, control: Handle) {
-        let Self { listener, _file, handles, taken_over } = self;
+        let Self { listener, mut file, handles, taken_over } = self;
         let listener = match tokio::net::UnixListener::from_std(listener) {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "the sockets cannot be offered to another process"),
@@ -144,6 +144,8 @@ impl Offer {
             match tasks::blocking_on(&control, move || hand_over(&stream, &handles)).await {
                 Some(Ok(process)) => {
                     tracing::info!(process, "another process serves now");
+                    // The path is its own from now on: it may be taking it at this moment.
+                    file.identity = None;
                     return taken_over.cancel();
                 }
                 Some(Err(error)) => tracing::warn!(%error, "a takeover was not finished; this process serves on"),
@@ -259,6 +261,21 @@ mod tests {
         let (mut server, _) = received[70 - 4].accept().unwrap();
         server.write_all(b"x").unwrap();
         assert_eq!(client.read(&mut [0; 8]).unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_was_taken_over_leaves_the_path_to_its_successor() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let taken_over = CancellationToken::new();
+        let offer = Offer::bind(&path, Arc::default(), taken_over.clone()).unwrap();
+        let successor = path.clone();
+        let taking = tokio::task::spawn_blocking(move || ask(&successor).unwrap().unwrap().ready().unwrap());
+        offer.serve(Handle::current()).await;
+        taking.await.unwrap();
+        assert!(taken_over.is_cancelled() && path.exists());
+        drop(Offer::bind(&path, Arc::default(), CancellationToken::new()).unwrap());
+        assert!(!path.exists(), "nobody can take over from who has just ended");
     }
 
     #[test]

@@ -92,8 +92,7 @@ type Identified<S> = Gated<Step, Gated<Auth, Gated<RateLimit, Gated<BodyLimit, G
 /// Puts a route's layers around `inner`, outermost first. Moving a line changes behaviour: read its reason first.
 pub fn stack<S>(policies: &Policies, inner: S) -> Stack<S>
 where
-    S: Serve + Send + Sync + 'static,
-    S::Future: Send,
+    S: Serve,
 {
     ServiceBuilder::new()
         .layer(GateLayer(Some(policies.request_id.clone()))) // first: every line and every refusal names the id

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
+use http::response::Parts;
 use uuid::fmt::Hyphenated;
 
 use super::gate::Gate;
+use crate::base::exchange::Exchange;
 use crate::base::headers::{TRACEPARENT, X_REQUEST_ID};
 use crate::base::reject::Reject;
-use crate::base::request::{Outcome, Request};
+use crate::base::request::Request;
 use crate::base::trace::Trace;
 
 /// Longest id that is taken over from a trusted proxy, in bytes.
@@ -69,6 +71,7 @@ impl RequestId {
 
 impl Gate for RequestId {
     type Pass = ();
+    const FINISHES: bool = false;
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
         let present = request.exchange.survey.request_id;
@@ -93,13 +96,12 @@ impl Gate for RequestId {
         }
         Ok(())
     }
+}
 
-    fn finish(&self, (): (), outcome: &mut Outcome) {
-        if let Ok(response) = outcome
-            && let Some(id) = &response.exchange.id
-        {
-            response.head.headers.insert(X_REQUEST_ID, id.clone());
-        }
+/// Tells the client the id of its request. A refusal tells it by itself.
+pub fn tell(head: &mut Parts, exchange: &Exchange) {
+    if let Some(id) = &exchange.id {
+        head.headers.insert(X_REQUEST_ID, id.clone());
     }
 }
 

@@ -20,9 +20,9 @@ use crate::base::body::{RequestBody, ResponseBody};
 use crate::base::exchange::Exchange;
 use crate::base::reject::{Reason, Reject};
 use crate::base::request::{Outcome, Refused, Request, Response as Answer};
-use crate::layers::cors;
-use crate::layers::gate::Serve;
+use crate::layers::gate::{Serve, Way, Work};
 use crate::layers::{Policies, Stack};
+use crate::layers::{cors, request_id};
 use crate::upstream::boxes::InBox;
 use crate::upstream::forward::Forward;
 
@@ -277,6 +277,7 @@ impl Future for Handling {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Poll::Ready(match ready!(self.project().inner.poll(cx)) {
             Ok(Answer { mut head, body, mut exchange }) => {
+                request_id::tell(&mut head, &exchange);
                 if let Some(account) = exchange.account.take() {
                     tell(&mut head.headers, account.close(&exchange, head.status.as_u16()));
                 }
@@ -315,18 +316,29 @@ impl Serve for Answerer {
     fn serve(&self, request: Request) -> Self::Future {
         match self {
             Self::Forward(forward) => Answering::Forward(forward.serve(request)),
-            Self::Nobody => Answering::Nobody(Some(Box::new(answer_unmatched(request)))),
+            Self::Nobody => Answering::over(answer_unmatched(request)),
         }
     }
 }
 
 /// What an [`Answerer`] does with one request.
-#[derive(Debug)]
 pub enum Answering {
     /// It is forwarded.
     Forward(InBox),
-    /// It was refused.
-    Nobody(Option<Box<Outcome>>),
+    /// It is over.
+    Over(Option<Box<Outcome>>),
+    /// A layer has something to do.
+    Work(Work),
+}
+
+impl Way for Answering {
+    fn over(outcome: Outcome) -> Self {
+        Self::Over(Some(Box::new(outcome)))
+    }
+
+    fn work(work: Work) -> Self {
+        Self::Work(work)
+    }
 }
 
 impl Future for Answering {
@@ -335,7 +347,8 @@ impl Future for Answering {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         match self.get_mut() {
             Self::Forward(forwarding) => Pin::new(forwarding).poll(cx),
-            Self::Nobody(outcome) => outcome.take().map_or(Poll::Pending, |outcome| Poll::Ready(*outcome)),
+            Self::Over(outcome) => outcome.take().map_or(Poll::Pending, |outcome| Poll::Ready(*outcome)),
+            Self::Work(work) => work.as_mut().poll(cx),
         }
     }
 }

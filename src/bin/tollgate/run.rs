@@ -111,7 +111,6 @@ async fn serve(prepared: Prepared) -> Exit {
             };
         }
     };
-    tracing::info!(listen = ?running.addresses(), admin = ?running.admin_address(), inherited, "serving");
     if let Some(Err(error)) = taken.map(Taken::ready) {
         tracing::warn!(%error, "the gateway before has gone by itself");
     }
@@ -120,6 +119,8 @@ async fn serve(prepared: Prepared) -> Exit {
     {
         tracing::error!(%error, path = %path.display(), "no other process can take over");
     }
+    // Only now, since who reads this may let the next process take over.
+    tracing::info!(listen = ?running.addresses(), admin = ?running.admin_address(), inherited, "serving");
     service::ready();
     tokio::select! {
         () = stop => {}

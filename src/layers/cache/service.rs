@@ -25,7 +25,7 @@ use crate::base::cache::CacheNote;
 use crate::base::exchange::End;
 use crate::base::reject::{Reason, Reject};
 use crate::base::request::{Outcome, Refused, Request, Response};
-use crate::layers::gate::Serve;
+use crate::layers::gate::{Serve, Way, Work};
 
 /// Puts a cache before a service, where the route has one.
 #[derive(Debug)]
@@ -48,8 +48,7 @@ pub struct Cached<S> {
 
 impl<S> Service<Request> for Cached<S>
 where
-    S: Serve + Send + Sync + 'static,
-    S::Future: Send,
+    S: Serve,
 {
     type Response = Response;
     type Error = Refused;
@@ -66,8 +65,7 @@ where
 
 impl<S> Serve for Cached<S>
 where
-    S: Serve + Send + Sync + 'static,
-    S::Future: Send,
+    S: Serve,
 {
     fn serve(&self, request: Request) -> Self::Future {
         let Some(cache) = &self.cache else {
@@ -94,8 +92,7 @@ where
 
 impl<S> Cached<S>
 where
-    S: Serve + Send + Sync + 'static,
-    S::Future: Send,
+    S: Serve,
 {
     /// A GET or HEAD on a route with a cache.
     fn read(&self, cache: &Arc<Cache>, mut request: Request) -> CacheFuture<S::Future> {
@@ -199,6 +196,16 @@ pin_project! {
         Done { outcome: Option<Box<Outcome>> },
         // It is being fetched, by this request or by another.
         Working { work: Pin<Box<dyn Future<Output = Outcome> + Send>> },
+    }
+}
+
+impl<F: Way> Way for CacheFuture<F> {
+    fn over(outcome: Outcome) -> Self {
+        Self::done(outcome)
+    }
+
+    fn work(work: Work) -> Self {
+        Self { state: Doing::Working { work } }
     }
 }
 

@@ -44,7 +44,7 @@ fn request(client: u32) -> Request {
     let origin = Origin { peer: (peer, 1).into(), trusted: false, scheme: "http", worker: 0 };
     let busy = Client::new(peer, Vec::new()).begin(false);
     let exchange = Box::new(Exchange::new(origin, busy, clock::now(), &head));
-    Request { head, body: RequestBody::EMPTY, exchange }
+    Request { head: Box::new(head), body: RequestBody::EMPTY, exchange }
 }
 
 /// Nanoseconds for one round of `work`, the least of some batches.

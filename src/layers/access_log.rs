@@ -142,7 +142,7 @@ fn write_summary(line: &mut Line<'_>, exchange: &Exchange, took: Duration) {
 
 fn write_ids(line: &mut Line<'_>, exchange: &Exchange) {
     if let Some(id) = &exchange.id {
-        line.bytes(name!("request_id"), id.as_bytes());
+        line.plain(name!("request_id"), id.as_bytes());
     }
     if let Some(trace) = &exchange.trace {
         let mut text = [0; 32];
@@ -154,13 +154,14 @@ fn write_ids(line: &mut Line<'_>, exchange: &Exchange) {
 fn write_request(line: &mut Line<'_>, exchange: &Exchange) {
     if exchange.client == exchange.origin.peer.ip() {
         // The connection has it as text.
-        line.bytes(name!("client_ip"), exchange.busy.client().peer().as_bytes());
+        line.plain(name!("client_ip"), exchange.busy.client().peer().as_bytes());
     } else {
         line.field(name!("client_ip"), |line| line.in_quotes(|line| line.ip(exchange.client)));
     }
-    line.plain(name!("method"), exchange.method.as_str());
+    line.plain(name!("method"), exchange.method.as_str().as_bytes());
     if let Some(host) = &exchange.host {
-        line.bytes(name!("host"), host.as_bytes());
+        // In its canonical form there is nothing to escape.
+        line.plain(name!("host"), host.as_bytes());
     }
     line.field(name!("path"), |line| line.target(&exchange.target));
     line.text(name!("route"), exchange.route.as_deref().unwrap_or("none"));
@@ -170,7 +171,7 @@ fn write_request(line: &mut Line<'_>, exchange: &Exchange) {
 fn write_answer(line: &mut Line<'_>, exchange: &Exchange, took: Duration) {
     let (answer, upstream) = (&exchange.answer, &exchange.upstream);
     if let Some(reason) = answer.reason {
-        line.plain(name!("code"), reason.facts().code);
+        line.plain(name!("code"), reason.facts().code.as_bytes());
     }
     if let Some(cause) = &answer.cause {
         line.text(name!("cause"), cause);
@@ -193,7 +194,7 @@ fn write_answer(line: &mut Line<'_>, exchange: &Exchange, took: Duration) {
         line.number(name!("tries"), u64::from(upstream.tries));
     }
     if let Some(cache) = exchange.cache {
-        line.plain(name!("cache"), cache.as_str());
+        line.plain(name!("cache"), cache.as_str().as_bytes());
     }
     if let Some(identity) = &exchange.identity {
         line.text(name!("auth"), &identity.auth);
@@ -207,8 +208,8 @@ fn write_answer(line: &mut Line<'_>, exchange: &Exchange, took: Duration) {
     if let Some(agent) = &exchange.user_agent {
         line.bytes(name!("user_agent"), agent.as_bytes());
     }
-    line.plain(name!("protocol"), protocol(exchange.version));
-    line.plain(name!("end"), answer.end.as_str());
+    line.plain(name!("protocol"), protocol(exchange.version).as_bytes());
+    line.plain(name!("end"), answer.end.as_str().as_bytes());
 }
 
 fn protocol(version: Version) -> &'static str {

@@ -106,7 +106,8 @@ pub fn tell(head: &mut Parts, exchange: &Exchange) {
 }
 
 fn is_sound(id: &HeaderValue) -> bool {
-    (1..=LONGEST).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+    (1..=LONGEST).contains(&id.len()) && id.as_bytes().iter().all(plain)
 }
 
 #[cfg(test)]
@@ -127,7 +128,7 @@ mod tests {
 
     #[test]
     fn an_id_that_could_break_a_log_is_not_taken_over() {
-        for (id, sound) in [("abc-1", true), ("a b", false), ("", false)] {
+        for (id, sound) in [("abc-1", true), ("a b", false), ("a\"b", false), ("a\\b", false), ("", false)] {
             assert_eq!(is_sound(&HeaderValue::from_str(id).unwrap()), sound, "{id}");
         }
         assert!(!is_sound(&HeaderValue::from_str(&"x".repeat(129)).unwrap()));

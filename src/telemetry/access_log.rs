@@ -14,6 +14,10 @@ use metrics::Counter;
 
 /// A buffer is handed over at this size; one write(2) of 64 KiB costs 0.14 µs a line where one per line costs 2.5 µs.
 const FULL: usize = 64 * 1024;
+/// Bytes that are kept free in a buffer for the line that fills it.
+const LINE: usize = 2 * 1024;
+/// Empty buffers that are kept.
+const SPARE: usize = 4;
 /// Full buffers that may wait for the thread.
 const WAITING: usize = 64;
 /// How long the end of the log waits for what is buffered: a pipe that nobody reads must not keep the process.
@@ -28,7 +32,28 @@ pub struct AccessLog {
     written: Mutex<Receiver<()>>,
     /// Whether the file is to be opened anew before the next line.
     reopen: Arc<AtomicBool>,
+    spare: Arc<Spare>,
     dropped: Counter,
+}
+
+/// Buffers whose lines are written. A new one each time would have the system map its pages and take them back, which
+/// costs as much as half of the lines in it.
+#[derive(Debug, Default)]
+struct Spare(Mutex<Vec<Vec<u8>>>);
+
+impl Spare {
+    fn keep(&self, mut text: Vec<u8>) {
+        text.clear();
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < SPARE && (1..=2 * FULL).contains(&text.capacity()) {
+            kept.push(text);
+        }
+    }
+
+    fn buffer(&self) -> Buffer {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Buffer { text: kept.unwrap_or_else(|| Vec::with_capacity(FULL + LINE)), lines: 0 }
+    }
 }
 
 /// Whole lines.
@@ -72,13 +97,21 @@ impl AccessLog {
         let (sender, receiver) = sync_channel(WAITING);
         let (finished, written) = sync_channel::<()>(0);
         let reopen = Arc::<AtomicBool>::default();
-        let writer = Writer { target, reopen: reopen.clone(), dropped: dropped.clone(), failing: false, torn: false };
+        let spare = Arc::<Spare>::default();
+        let writer = Writer {
+            target,
+            reopen: reopen.clone(),
+            spare: spare.clone(),
+            dropped: dropped.clone(),
+            failing: false,
+            torn: false,
+        };
         std::thread::Builder::new().name("access-log".into()).spawn(move || {
             writer.write_all(&receiver);
             drop(finished);
         })?;
         let slots = (0..workers.max(1)).map(|_| Mutex::default()).collect();
-        Ok(Self { slots, sender: Some(sender), written: Mutex::new(written), reopen, dropped })
+        Ok(Self { slots, sender: Some(sender), written: Mutex::new(written), reopen, spare, dropped })
     }
 
     /// Appends one line through the buffer of this worker; `line` writes it, newline included.
@@ -90,7 +123,7 @@ impl AccessLog {
         line(&mut buffer.text);
         buffer.lines += 1;
         if buffer.text.len() >= FULL {
-            let full = buffer.take();
+            let full = std::mem::replace(&mut *buffer, self.spare.buffer());
             self.hand_over(full);
         }
     }
@@ -100,7 +133,7 @@ impl AccessLog {
         for slot in &self.slots {
             let mut buffer = slot.lock().unwrap_or_else(PoisonError::into_inner);
             if !buffer.text.is_empty() {
-                let part = buffer.take();
+                let part = std::mem::replace(&mut *buffer, self.spare.buffer());
                 self.hand_over(part);
             }
         }
@@ -124,13 +157,6 @@ impl AccessLog {
     }
 }
 
-impl Buffer {
-    fn take(&mut self) -> Self {
-        let room = Self { text: Vec::with_capacity(self.text.capacity().min(2 * FULL)), lines: 0 };
-        std::mem::replace(self, room)
-    }
-}
-
 impl Drop for AccessLog {
     fn drop(&mut self) {
         self.flush();
@@ -146,6 +172,7 @@ impl Drop for AccessLog {
 struct Writer {
     target: Target,
     reopen: Arc<AtomicBool>,
+    spare: Arc<Spare>,
     dropped: Counter,
     failing: bool,
     /// Whether a line was cut off, so that the next one has to begin on a new one.
@@ -171,6 +198,7 @@ impl Writer {
                 _ => {}
             }
             self.failing = written.is_err();
+            self.spare.keep(buffer.text);
         }
     }
 

@@ -96,12 +96,12 @@ impl<'a> Line<'a> {
         self.bytes.push(b'"');
     }
 
-    /// A text of ours, which has nothing to escape.
+    /// A text that has nothing to escape and no spaces.
     #[inline]
-    pub(super) fn plain(&mut self, name: Name, value: &str) {
+    pub(super) fn plain(&mut self, name: Name, value: &[u8]) {
         let quotes = self.form == Form::Json;
         self.bytes.extend_from_slice(if quotes { name.json_text } else { name.text }.as_bytes());
-        self.bytes.extend_from_slice(value.as_bytes());
+        self.bytes.extend_from_slice(value);
         if quotes {
             self.bytes.push(b'"');
         }

@@ -43,6 +43,18 @@ async fn stored(redis: &Redis, body: &str) {
     .await;
 }
 
+/// Waits until so many gateways hear each other, and have asked for what they had missed by then: what they stored before
+/// would be stale.
+async fn listening(redis: &Redis, gateways: usize) {
+    eventually_async("they listen", async || {
+        let Value::BulkString(stats) = redis.order(&["INFO", "commandstats"]) else { return false };
+        let stats = String::from_utf8(stats).unwrap();
+        let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_lrange:calls=")?.split(',').next());
+        calls.and_then(|calls| calls.parse().ok()).unwrap_or(0) >= gateways
+    })
+    .await;
+}
+
 fn text(value: &Value) -> &str {
     match value {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).unwrap(),
@@ -55,6 +67,7 @@ async fn what_one_has_fetched_the_other_serves() {
     let Some(redis) = Redis::start(&[]) else { return };
     let backend = numbering().await;
     let (one, other) = (sharing(&backend, &redis, "true"), sharing(&backend, &redis, "true"));
+    listening(&redis, 2).await;
     assert_eq!(get_with(&one, "/", "X-Kind: a\r\n").await.text(), "1 nobody");
     stored(&redis, "1 nobody").await;
     let shared = get_with(&other, "/", "X-Kind: a\r\n").await;
@@ -76,6 +89,7 @@ async fn what_is_purged_or_changed_at_one_is_gone_at_all() {
     let Some(redis) = Redis::start(&[]) else { return };
     let backend = numbering().await;
     let (one, other) = (sharing(&backend, &redis, "true"), sharing(&backend, &redis, "true"));
+    listening(&redis, 2).await;
     let order = async |body: &str| {
         let length = body.len();
         let head = "POST /api/v1/cache/purge HTTP/1.1\r\nHost: a\r\nContent-Type: application/json";
@@ -109,6 +123,7 @@ async fn without_redis_each_has_its_memory_and_afterwards_they_share_again() {
     let Some(mut redis) = Redis::start(&[]) else { return };
     let backend = numbering().await;
     let (one, other) = (sharing(&backend, &redis, "true"), sharing(&backend, &redis, "true"));
+    listening(&redis, 2).await;
     get(one.address(), "/a").await;
     stored(&redis, "1 nobody").await;
     redis.kill();
@@ -147,6 +162,7 @@ async fn what_is_no_response_is_not_served() {
     let Some(redis) = Redis::start(&[]) else { return };
     let backend = numbering().await;
     let (one, other) = (sharing(&backend, &redis, "true"), sharing(&backend, &redis, "true"));
+    listening(&redis, 2).await;
     get(one.address(), "/").await;
     stored(&redis, "1 nobody").await;
     let Value::Array(keys) = redis.order(&["KEYS", "it:cache:{*}:*"]) else { panic!("no keys") };

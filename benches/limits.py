@@ -11,22 +11,22 @@ def find(program):
     return shutil.which(program) or shutil.which(program, path=EXTRA)
 
 
-def tollgate(root, port, origins, limit):
+def tollgate(root, port, origins, limit, log="off"):
     addresses = ", ".join(f'"127.0.0.1:{origin}"' for origin in origins)
     # Redis counts no more than a million a second.
     tables = {"plain": "", "local": '[rate_limits.a]\nrate = "1000000/s"\n',
               "redis": f'[rate_limits.a]\nrate = "1000000/s"\nstore = "redis"\n[redis]\nurl = "redis://127.0.0.1:{REDIS}/0"\n'}[limit]
     uses = 'rate_limit = "a"\n' if tables else ""
     text = (f'[[routes]]\nprefix = "/"\nupstream = "u"\n{uses}[server]\nlisten = ["127.0.0.1:{port}"]\nworkers = 1\n'
-            f'[admin]\nlisten = "off"\n[log]\naccess = "off"\n[upstreams.u]\naddresses = [{addresses}]\nmax_idle = 256\n{tables}')
+            f'[admin]\nlisten = "off"\n[log]\naccess = "{log}"\n[upstreams.u]\naddresses = [{addresses}]\nmax_idle = 256\n{tables}')
     return "gateway.toml", text, lambda folder: [root / "target/release/tollgate", "run", "--config", folder / "gateway.toml"]
 
 
-def nginx(port, origins, limit):
+def nginx(port, origins, limit, log="off"):
     servers = " ".join(f"server 127.0.0.1:{origin};" for origin in origins)
     zone, use = ("limit_req_zone $binary_remote_addr zone=z:10m rate=1000000r/s;", "limit_req zone=z burst=100000 nodelay;") if limit else ("", "")
     text = ("daemon off; worker_processes 1; pid FOLDER/pid; error_log FOLDER/error;\nevents { worker_connections 8192; }\n"
-            f"http {{ access_log off; keepalive_requests 100000000; {zone}\n"
+            f"http {{ access_log {log}; keepalive_requests 100000000; {zone}\n"
             f"upstream u {{ keepalive 256; keepalive_requests 100000000; {servers} }}\n"
             f"server {{ listen 127.0.0.1:{port}; location / {{ {use} proxy_pass http://u; proxy_http_version 1.1;"
             " proxy_set_header Connection ''; proxy_set_header X-Forwarded-For $remote_addr; } } }\n")

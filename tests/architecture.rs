@@ -41,7 +41,6 @@ const SETTINGS: &[&str] = &[
     "layers::auth::users",
     "layers::auth::watched",
     "layers::cors::policy",
-    "layers::mode",
     "layers::rate_limit::policy",
     "layers::rate_limit::bucket",
     "layers::redis::policy",

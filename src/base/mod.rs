@@ -13,6 +13,7 @@ pub mod debt;
 pub mod exchange;
 pub mod headers;
 pub mod identity;
+pub mod mode;
 pub mod outbox;
 pub mod path;
 pub mod redact;

@@ -11,12 +11,13 @@ use metrics::{Counter, Gauge};
 use super::gate::Gate;
 use crate::base::clock;
 use crate::base::exchange::{Exchange, Observer};
+use crate::base::mode::Mode;
 use crate::base::reject::Reject;
 use crate::base::request::Request;
 use crate::telemetry::histogram::{BOUNDS, Histogram};
 use crate::telemetry::names;
 use crate::telemetry::recorder::Recorder;
-use crate::telemetry::refusals::{Mode, Refusals};
+use crate::telemetry::refusals::Refusals;
 
 /// Methods with a label of their own; whatever else clients invent is `OTHER`.
 pub const METHODS: [&str; 10] =

@@ -12,7 +12,6 @@ pub mod gate;
 pub mod in_flight;
 pub mod ip_access;
 pub mod metrics;
-pub mod mode;
 pub mod path_guard;
 pub mod rate_limit;
 pub mod redis;

@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 
 use crate::base::cache::CacheNote;
+use crate::base::mode::Mode;
 use crate::base::reject::Reason;
 use crate::config::{Config, RouteConfig};
 use crate::layers::auth::failure::RESULTS;
 use crate::layers::auth::fetch::FetchError;
 use crate::layers::metrics::{METHODS, STATUS_LABELS};
-use crate::layers::mode::Mode;
 use crate::telemetry::names::{self, Name};
 use crate::telemetry::{histogram, process};
 use crate::upstream::answers::LookupFailure;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::build::Tools;
 use crate::base::identity::Reserved;
+use crate::base::mode::Mode;
 use crate::config::{Config, RouteConfig};
 use crate::layers::auth::api_key::ApiKeys;
 use crate::layers::auth::basic::Basic;
@@ -14,7 +15,7 @@ use crate::layers::auth::forward::Forward;
 use crate::layers::auth::policy::{AuthPolicy, Method};
 use crate::layers::auth::provider::{self, Provider};
 use crate::layers::auth::{Auth, By};
-use crate::telemetry::refusals::{Mode, Refusals};
+use crate::telemetry::refusals::Refusals;
 
 /// Those who can vouch for a client, by name, and what only they may say.
 pub(super) struct Vouching {

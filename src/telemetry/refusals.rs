@@ -7,16 +7,8 @@ use metrics::Counter;
 
 use super::names;
 use super::recorder::Recorder;
+use crate::base::mode::Mode;
 use crate::base::reject::Reason;
-
-/// Whether those who are refused get through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// They do not.
-    Enforce,
-    /// They do: it is only counted.
-    Observe,
-}
 
 /// The refusals of one route in one mode.
 pub struct Refusals {

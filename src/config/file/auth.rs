@@ -7,10 +7,10 @@ use http::HeaderName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::base::mode::Mode;
 use crate::config::text::{AuthKind, FilePath, Moment, SecretText, Text, WebUrl};
 use crate::layers::auth::algorithm::Algorithm;
 use crate::layers::auth::policy::{JwtPolicy, KeySource, TokenPlace};
-use crate::layers::mode::Mode;
 
 /// A way to prove who one is, by name; routes refer to it in `auth`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::base::mode::Mode;
 use crate::base::units::Rate;
 use crate::config::text::{PlanClaim, Text};
-use crate::layers::mode::Mode;
 use crate::layers::rate_limit::policy::{KeyPart, LimitPolicy, OnStoreError, Scope, Store, Style};
 
 /// How much may pass, by name; routes refer to it in `rate_limit`.

@@ -4,10 +4,10 @@ use http::HeaderName;
 
 use super::{AuthKind, Fault, Syntax, did_you_mean};
 use crate::base::cookies;
+use crate::base::mode::Mode;
 use crate::config::{EncodedSlashes, LogFormat, LogLevel};
 use crate::layers::auth::algorithm::Algorithm;
 use crate::layers::cache::policy::{Part, Sharing};
-use crate::layers::mode::Mode;
 use crate::layers::rate_limit::policy as limit;
 use crate::upstream::policy::{Family, HashKey};
 

@@ -12,10 +12,10 @@ use super::provider::{Look, Moment};
 use super::tally::{Kind, Tally};
 use super::verified::Verified;
 use crate::base::clock;
+use crate::base::mode::Mode;
 use crate::base::reject::{Reason, Reject};
 use crate::base::request::{Reply, Request};
 use crate::layers::gate::{Decide, Verdict};
-use crate::layers::mode::Mode;
 use crate::telemetry::refusals::Refusals;
 
 /// What is asked, and of whom.

@@ -8,8 +8,8 @@ use http::HeaderName;
 use serde_json::Value;
 
 use super::verify::Rules;
+use crate::base::mode::Mode;
 use crate::base::secret::Secret;
-use crate::layers::mode::Mode;
 
 /// A way to prove who one is: a table `[auth.NAME]`.
 #[derive(Clone, Debug, PartialEq)]

@@ -13,7 +13,7 @@ use super::cells::Key;
 use super::key::{Keyer, Seen};
 use super::memory::{Decided, Memories, Memory};
 use super::policy::{DEFAULT_PLAN, LimitPolicy, Measure, Rates, Scope};
-use crate::layers::mode::Mode;
+use crate::base::mode::Mode;
 use crate::layers::redis::Redis;
 use crate::telemetry::names;
 use crate::telemetry::page::Samples;

@@ -10,7 +10,7 @@ use super::cells::{Cells, Key, Value};
 use super::key::Seeds;
 use crate::base::clock;
 use crate::base::exchange::Kept;
-use crate::layers::mode::Mode;
+use crate::base::mode::Mode;
 
 /// What one limit remembers.
 #[derive(Debug)]

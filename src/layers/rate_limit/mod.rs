@@ -31,12 +31,13 @@ use self::round::{Meeting, Place, Round};
 use self::shared::{Answer, Scripts, Wanted};
 use super::gate::{Decide, Gate, Verdict};
 use crate::base::clock;
+use crate::base::mode::Mode;
 use crate::base::reject::{Reason, Reject};
 use crate::base::request::{Outcome, Request};
 use crate::base::tasks;
 use crate::layers::redis::{Redis, RedisError};
 use crate::telemetry::recorder::Recorder;
-use crate::telemetry::refusals::{Mode, Refusals};
+use crate::telemetry::refusals::Refusals;
 
 /// The limits of one route, before it is known who asks, or after.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 
 use http::HeaderName;
 
+use crate::base::mode::Mode;
 use crate::base::units::Rate;
-use crate::layers::mode::Mode;
 
 /// Most limits that a route may have.
 pub const MOST: usize = 8;

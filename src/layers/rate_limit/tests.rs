@@ -13,8 +13,8 @@ use crate::base::body::{RequestBody, ResponseBody};
 use crate::base::client::Client;
 use crate::base::exchange::{Exchange, Origin};
 use crate::base::identity::Identity;
+use crate::base::mode::Mode;
 use crate::base::request::{Refused, Response};
-use crate::layers::mode::Mode;
 
 fn rated(name: &str, rate: &str) -> LimitPolicy {
     LimitPolicy::new(name, Measure::Rate(RatePolicy::new(Rates::One(rate.parse().unwrap()))))

@@ -9,6 +9,7 @@ use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderValue, ORIGIN, PROXY_
 use super::{Onward, Outcome, Patience, Place, Reach, Sends, Step, Verdict, Wait};
 use crate::base::clock;
 use crate::base::headers::X_REQUEST_ID;
+use crate::base::mode::Mode;
 use crate::base::reject::{Reason, Reject};
 use crate::base::request::Request;
 use crate::base::units::{Size, format_duration};
@@ -18,7 +19,6 @@ use crate::layers::auth::provider::Moment;
 use crate::layers::cache::Cache;
 use crate::layers::cache::ask::make_plain;
 use crate::layers::gate::{self, Asking, Gate};
-use crate::layers::mode::Mode;
 use crate::layers::rate_limit::RateLimit;
 use crate::layers::rate_limit::key::Seen;
 use crate::runtime::mount::Route;

@@ -144,6 +144,11 @@ impl Client {
 
     /// Asks, and says what went wrong where something did. The connection is then a new one the next time.
     pub(crate) async fn ask(&mut self, path: &str) -> Result<Answer, String> {
+        let asked = tokio::time::timeout(PATIENCE, self.exchange(path)).await;
+        asked.unwrap_or_else(|_| Err(format!("no answer in time to {path}")))
+    }
+
+    async fn exchange(&mut self, path: &str) -> Result<Answer, String> {
         let (mut sender, driver) = match self.open.take() {
             Some(sender) => sender,
             None => self.connect().await.map_err(|error| format!("connecting: {error}"))?,
@@ -176,13 +181,7 @@ impl Client {
 
     async fn ask_into(&mut self, path: &str, seen: &Mutex<Seen>) {
         let began = clock::now();
-        let answer = match tokio::time::timeout(PATIENCE, self.ask(path)).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                self.open = None;
-                Err("no answer in time".to_owned())
-            }
-        };
+        let answer = self.ask(path).await;
         lock(seen).note(answer, began.elapsed());
     }
 
@@ -211,9 +210,7 @@ impl Client {
 
 /// Asks once, over a connection of its own.
 pub(crate) async fn ask(address: SocketAddr, path: &str) -> Answer {
-    let mut client = Client::new(address, Version::HTTP_11);
-    let asked = tokio::time::timeout(PATIENCE, client.ask(path)).await;
-    asked.expect("no answer in time").unwrap()
+    Client::new(address, Version::HTTP_11).ask(path).await.unwrap()
 }
 
 fn lock(seen: &Mutex<Seen>) -> std::sync::MutexGuard<'_, Seen> {

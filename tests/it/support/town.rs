@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use axum::Router;
 use tokio::net::TcpListener;
@@ -17,13 +17,16 @@ use super::{Gate, eventually};
 /// Docker's, always.
 pub(crate) const TTL: u32 = 600;
 
-/// Networks that tests have taken: each gets one, so that their containers never meet.
-static NETWORKS: AtomicU8 = AtomicU8::new(0);
+/// Networks that this process has taken: each town gets one, so that their containers never meet.
+static NETWORKS: AtomicU32 = AtomicU32::new(0);
+/// Networks from those of one process to those of the next: tests run in several beside each other.
+const STRIDE: u32 = 16;
 
 /// A network of containers and its name server.
 pub(crate) struct Town {
     pub(crate) names: Arc<NameServer>,
-    network: u8,
+    /// The first three numbers of its addresses.
+    network: [u8; 3],
     /// The port of every container.
     pub(crate) port: u16,
 }
@@ -38,15 +41,17 @@ pub(crate) struct Container {
 impl Town {
     pub(crate) async fn new() -> Self {
         let names = NameServer::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
-        let network = NETWORKS.fetch_add(1, Ordering::Relaxed);
+        let taken = NETWORKS.fetch_add(1, Ordering::Relaxed);
+        let [.., high, low] = std::process::id().wrapping_mul(STRIDE).wrapping_add(taken).to_be_bytes();
+        let network = [127, 64 + high % 64, low];
         // Nobody else listens in this network, so a port that is free on one address is free on all of them.
-        let probe = TcpListener::bind((Ipv4Addr::new(127, 70, network, 254), 0)).await.unwrap();
+        let probe = TcpListener::bind((address(network, 254), 0)).await.unwrap();
         Self { names: Arc::new(names), network, port: probe.local_addr().unwrap().port() }
     }
 
     /// The address with this last number.
     pub(crate) fn address(&self, last: u8) -> IpAddr {
-        Ipv4Addr::new(127, 70, self.network, last).into()
+        address(self.network, last)
     }
 
     /// The same with the containers' port.
@@ -104,6 +109,10 @@ impl Town {
         eventually("two more lookups", || names.iter().zip(&before).all(|(name, before)| asked(name) > before + 2))
             .await;
     }
+}
+
+fn address([first, second, third]: [u8; 3], last: u8) -> IpAddr {
+    Ipv4Addr::new(first, second, third, last).into()
 }
 
 impl Container {

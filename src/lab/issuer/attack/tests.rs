@@ -1,6 +1,6 @@
 //! What the list of forgeries is, for each kind of key. Whether the gateway refuses them is another test's matter.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use base64::Engine;
@@ -11,6 +11,14 @@ use super::*;
 use crate::lab::issuer::jwk;
 
 const NOW: i64 = 1_800_000_000;
+/// Forgeries that are one token: under signatures of some lengths and last bytes, of an issuer that ends with a slash.
+const ALIKE: [[&str; 2]; 5] = [
+    ["ecdsa-psychic", "signature-zeros"],
+    ["iss-shorter", "iss-slash"],
+    ["base64-padding", "base64-padding-signature"],
+    ["base64-letter-more", "signature-long"],
+    ["shape-truncated-last", "signature-short"],
+];
 
 fn claims() -> Members {
     let claims =
@@ -47,14 +55,19 @@ fn each_kind_of_key_has_its_list_and_every_name_is_there_once() {
         let list = list(&key, algorithm);
         let names: BTreeSet<&str> = list.iter().map(|attempt| attempt.name.as_str()).collect();
         assert_eq!(names.len(), list.len(), "{algorithm}: a name twice");
-        let tokens: BTreeSet<&str> = list.iter().map(|attempt| attempt.token.as_str()).collect();
+        let mut tokens = BTreeMap::<&str, BTreeSet<&str>>::new();
+        for attempt in &list {
+            tokens.entry(&attempt.token).or_default().insert(&attempt.name);
+        }
         let good = &list[0].token;
         assert_eq!(
             list.iter().filter(|attempt| attempt.token == *good).count(),
             1,
             "{algorithm}: a forgery that is none"
         );
-        assert!(tokens.len() + 3 > list.len(), "{algorithm}: {} of {} tokens differ", tokens.len(), list.len());
+        for names in tokens.into_values().filter(|names| names.len() > 1) {
+            assert!(ALIKE.iter().any(|alike| names == BTreeSet::from(*alike)), "{algorithm}: one token is {names:?}");
+        }
         assert!(list.len() > 150, "{algorithm}: {}", list.len());
         assert!(list.iter().all(|attempt| !attempt.token.contains(['\n', '\r', '\0'])), "{algorithm}");
     }

@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
-use http::{HeaderValue, Method, Uri, Version};
+use http::{HeaderName, HeaderValue, Method, Uri, Version};
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::account::Account;
@@ -72,6 +73,8 @@ pub struct Exchange {
     pub answer: Answer,
     /// A refusal decided before routing; the stack of unmatched requests delivers it.
     pub refused_early: Option<Box<Reject>>,
+    /// Fields that its response has besides its own, whoever answers it.
+    pub tells: SmallVec<[(HeaderName, HeaderValue); 2]>,
     /// What is told of it on its response, where somebody may hear that.
     pub account: Option<Box<Account>>,
     /// Keeps the client's connection busy until this is over.
@@ -190,6 +193,7 @@ impl Exchange {
             upstream: UpstreamNotes::default(),
             answer: Answer::default(),
             refused_early: None,
+            tells: SmallVec::new(),
             account: None,
             busy,
             heir: None,

@@ -226,7 +226,9 @@ pub struct AccessLog(pub Arc<Lines>);
 
 impl Gate for AccessLog {
     type Pass = ();
-    const FINISHES: bool = false;
+    fn finishes(&self) -> bool {
+        false
+    }
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
         request.exchange.user_agent = request.head.headers.get(USER_AGENT).cloned();

@@ -15,7 +15,9 @@ impl Gate for BodyLimit {
     const NAME: Option<&'static str> = Some("body_limit");
 
     type Pass = ();
-    const FINISHES: bool = false;
+    fn finishes(&self) -> bool {
+        false
+    }
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
         let length = (request.exchange.survey.lengths > 0).then(|| request.head.headers.get(CONTENT_LENGTH)).flatten();

@@ -16,7 +16,9 @@ impl Gate for Deadline {
     const NAME: Option<&'static str> = Some("deadline");
 
     type Pass = ();
-    const FINISHES: bool = false;
+    fn finishes(&self) -> bool {
+        false
+    }
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
         let exchange = &mut request.exchange;

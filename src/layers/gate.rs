@@ -24,9 +24,6 @@ pub trait Gate: Send + Sync + 'static {
     /// What `check` hands to `finish`. When the client goes away it is dropped instead.
     type Pass: Send;
 
-    /// Whether there is a `finish`: a gate without one need not be kept for it.
-    const FINISHES: bool = true;
-
     /// Looks at a request on its way in, and may change it.
     ///
     /// # Errors
@@ -58,6 +55,11 @@ pub trait Gate: Send + Sync + 'static {
 
     /// Tells what it goes by, before it is asked: for a request whose client hears of it.
     fn tell(&self, _request: &mut Request) {}
+
+    /// Whether it wants to look at outcomes on their way out: one that does not need not be kept for that.
+    fn finishes(&self) -> bool {
+        true
+    }
 
     /// Looks at the outcome on its way out, and may change it.
     fn finish(&self, _pass: Self::Pass, _outcome: &mut Outcome) {}
@@ -168,7 +170,7 @@ impl<G: Gate, S: Serve> Serve for Gated<G, S> {
     fn serve(&self, mut request: Request) -> Self::Future {
         let Some(gate) = &self.gate else { return self.inner.serve(request) };
         let until = match asked(&**gate, &mut request) {
-            Verdict::Pass(_) if !G::FINISHES => return self.inner.serve(request),
+            Verdict::Pass(_) if !gate.finishes() => return self.inner.serve(request),
             Verdict::Pass(pass) => {
                 return Self::Future::work(Box::pin(see_off(gate.clone(), pass, self.inner.serve(request))));
             }

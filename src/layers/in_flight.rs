@@ -37,7 +37,9 @@ impl Gate for InFlight {
     const NAME: Option<&'static str> = Some("in_flight");
 
     type Pass = ();
-    const FINISHES: bool = false;
+    fn finishes(&self) -> bool {
+        false
+    }
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
         request.exchange.hold(self.seats.try_take(self.most).ok_or_else(full)?);

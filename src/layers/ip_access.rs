@@ -41,7 +41,9 @@ impl Gate for IpAccess {
     const NAME: Option<&'static str> = Some("ip_access");
 
     type Pass = ();
-    const FINISHES: bool = false;
+    fn finishes(&self) -> bool {
+        false
+    }
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
         let client = request.exchange.client;

@@ -143,7 +143,9 @@ pub struct Metrics(pub Arc<RouteMetrics>);
 
 impl Gate for Metrics {
     type Pass = ();
-    const FINISHES: bool = false;
+    fn finishes(&self) -> bool {
+        false
+    }
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
         self.0.in_flight.increment(1.0);

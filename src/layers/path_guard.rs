@@ -30,7 +30,9 @@ impl Gate for PathGuard {
     const NAME: Option<&'static str> = Some("path_guard");
 
     type Pass = ();
-    const FINISHES: bool = false;
+    fn finishes(&self) -> bool {
+        false
+    }
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
         if self.ambiguous && request.exchange.ambiguous_path {

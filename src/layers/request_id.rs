@@ -71,7 +71,9 @@ impl RequestId {
 
 impl Gate for RequestId {
     type Pass = ();
-    const FINISHES: bool = false;
+    fn finishes(&self) -> bool {
+        false
+    }
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
         let present = request.exchange.survey.request_id;

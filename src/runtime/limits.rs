@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::build::Tools;
 use crate::config::{Config, RouteConfig};
 use crate::layers::cache::policy::Sharing;
-use crate::layers::rate_limit::RateLimit;
 use crate::layers::rate_limit::limit::{Bound, Limit};
 use crate::layers::rate_limit::shared::Scripts;
+use crate::layers::rate_limit::{RateLimit, Standing};
 use crate::layers::redis::{self, Redis};
 use crate::telemetry::recorder::Recorder;
 
@@ -46,9 +46,10 @@ impl Limits {
             Some(Bound::new(limit.clone(), used.cost, name))
         });
         let (late, early): (Vec<Bound>, Vec<Bound>) = used.partition(|bound| bound.limit.policy.needs_identity());
-        [early, late].map(|bounds| match bounds.is_empty() {
+        let standing = Standing::Early { alone: late.is_empty() };
+        [(early, standing), (late, Standing::Late)].map(|(bounds, standing)| match bounds.is_empty() {
             true => None,
-            false => Some(Arc::new(RateLimit::new(bounds, name, &self.recorder, &self.scripts))),
+            false => Some(Arc::new(RateLimit::new(bounds, standing, name, &self.recorder, &self.scripts))),
         })
     }
 }

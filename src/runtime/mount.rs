@@ -278,6 +278,9 @@ impl Future for Handling {
         Poll::Ready(match ready!(self.project().inner.poll(cx)) {
             Ok(Answer { mut head, body, mut exchange }) => {
                 request_id::tell(&mut head, &exchange);
+                for (name, value) in exchange.tells.drain(..) {
+                    head.headers.append(name, value);
+                }
                 if let Some(account) = exchange.account.take() {
                     tell(&mut head.headers, account.close(&exchange, head.status.as_u16()));
                 }

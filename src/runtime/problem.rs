@@ -63,6 +63,7 @@ pub fn render(refused: Refused) -> Response<Outgoing> {
     let body =
         if exchange.method == Method::HEAD { ResponseBody::Empty } else { ResponseBody::Full(Bytes::from(text)) };
     exchange.answer.end = End::ClientGone;
+    let tells = std::mem::take(&mut exchange.tells);
     let multiplexed = exchange.version == Version::HTTP_2;
     let mut response = Response::new(Outgoing::new(body, status, exchange));
     *response.status_mut() = status;
@@ -70,6 +71,7 @@ pub fn render(refused: Refused) -> Response<Outgoing> {
     headers.insert(CONTENT_TYPE, PROBLEM_JSON);
     headers.insert(CONTENT_LENGTH, length);
     headers.extend(reject.fields);
+    headers.extend(tells);
     if multiplexed {
         // There a refusal ends its stream, and no message may have this field (RFC 9113 §8.2.2).
         headers.remove(CONNECTION);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::coop;
 
 use super::Limits;
 use super::codec::{Codec, Codecs};
@@ -91,12 +92,7 @@ impl Service {
                 if Pin::new(&mut watched).poll(cx).is_ready() {
                     return Poll::Ready(true);
                 }
-                // It is this task alone that listens: once, and again when there is news. Each time costs 300 instructions.
-                if listening && !news.has_changed().unwrap_or(true) {
-                    return Poll::Pending;
-                }
-                listening = true;
-                told.as_mut().poll(cx).map(|_| false)
+                poll_told(told.as_mut(), &news, &mut listening, cx).map(|()| false)
             });
             if ended.await {
                 return client;
@@ -206,6 +202,21 @@ impl Watched {
     }
 }
 
+/// Whether there is word to leave. It is this task alone that listens: once, and again when there is news; each time costs
+/// 300 instructions. A task that has used up its budget is put off without being noted down, so it has not listened.
+fn poll_told<T>(
+    told: Pin<&mut impl Future<Output = T>>,
+    news: &watch::Receiver<bool>,
+    listening: &mut bool,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    if *listening && !news.has_changed().unwrap_or(true) {
+        return Poll::Pending;
+    }
+    *listening = coop::has_budget_remaining();
+    told.poll(cx).map(drop)
+}
+
 fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
@@ -244,5 +255,39 @@ impl Future for Watched {
             }
             return Poll::Ready(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::tasks;
+
+    #[tokio::test]
+    async fn word_to_leave_reaches_a_task_that_had_used_up_its_budget_when_it_began_to_listen() {
+        let draining = watch::Sender::new(false);
+        let mut heard = draining.subscribe();
+        let (told, listens) = tokio::sync::oneshot::channel();
+        let task = tasks::spawn(async move {
+            let news = heard.clone();
+            let mut told_to_leave = pin!(heard.wait_for(|draining| *draining));
+            let (mut listening, mut polls, mut told) = (false, 0, Some(told));
+            poll_fn(|cx| {
+                while polls == 0 && coop::has_budget_remaining() {
+                    let _ = coop::poll_proceed(cx).map(|progress| progress.made_progress());
+                }
+                polls += 1;
+                if polls > 1
+                    && let Some(told) = told.take()
+                {
+                    let _ = told.send(());
+                }
+                poll_told(told_to_leave.as_mut(), &news, &mut listening, cx)
+            })
+            .await;
+        });
+        listens.await.unwrap();
+        draining.send_replace(true);
+        tokio::time::timeout(Duration::from_secs(10), task.finished()).await.expect("it is told");
     }
 }

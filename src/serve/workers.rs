@@ -14,12 +14,17 @@ use tokio::runtime::{Handle, RuntimeMetrics};
 use tokio::sync::{mpsc, watch};
 
 use super::connection::Service;
+use crate::base::clock;
 use crate::base::outbox::Outbox;
 use crate::base::reject::Reason;
 use crate::base::seat::{Seat, Seats};
 use crate::base::tasks::{self, Group};
 use crate::telemetry::names;
 use crate::telemetry::page::{Measured, Samples};
+
+/// How much longer than the grace a worker may take to end, and how often that is looked at.
+const AT_LAST: Duration = Duration::from_secs(2);
+const OFTEN: Duration = Duration::from_millis(1);
 
 /// A connection that was just accepted.
 #[derive(Debug)]
@@ -141,15 +146,21 @@ impl Workers {
         }
     }
 
-    /// Takes no further request, and waits for those in flight, at most for `grace`. Blocks: call it where that is
-    /// allowed.
+    /// Takes no further request, and waits for those in flight, at most for `grace`; a worker that stands still is not
+    /// waited for longer than that and a little. Blocks: call it where that is allowed.
     pub fn drain(&self, grace: Duration) {
         let _ = self.grace.set(grace);
         self.draining.send_replace(true);
-        for worker in &self.list {
+        let until = clock::now() + grace + AT_LAST;
+        for (number, worker) in self.list.iter().enumerate() {
             let thread = worker.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-            if let Some(thread) = thread {
-                let _ = thread.join();
+            let Some(thread) = thread else { continue };
+            while !thread.is_finished() && clock::now() < until {
+                std::thread::sleep(OFTEN);
+            }
+            match thread.is_finished() {
+                true => drop(thread.join()),
+                false => tracing::error!(worker = number, "it does not end"),
             }
         }
     }

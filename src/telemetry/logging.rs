@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,9 +17,12 @@ use tracing_subscriber::{Layer, Registry, reload};
 
 use super::names;
 use super::page::{Measured, Samples};
+use crate::base::clock;
 
 /// Lines that may wait for standard error.
 const WAITING: usize = 1024;
+/// How often it is looked whether there is room again.
+const OFTEN: Duration = Duration::from_millis(5);
 
 /// What is written: from which severity on, and from which on by the parts of the program that are named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,10 +102,7 @@ impl Dial {
 
     /// Waits until everything is written that was said before, at most this long.
     pub fn flush(&self, patience: Duration) {
-        let (told, done) = sync_channel(1);
-        if self.queue.sender.send(Word::Flush(told)).is_ok() {
-            let _ = done.recv_timeout(patience);
-        }
+        self.queue.flush(patience);
     }
 }
 
@@ -151,6 +151,20 @@ impl Queue {
         // Without the thread the channel is closed, and every line counts as lost.
         let _ = std::thread::Builder::new().name("log".into()).spawn(write);
         Self { sender, dropped: Arc::default() }
+    }
+
+    fn flush(&self, patience: Duration) {
+        let (told, done) = sync_channel(1);
+        let (mut word, until) = (Word::Flush(told), clock::now() + patience);
+        // Where nobody reads the log, there may be no room for a word more.
+        while let Err(TrySendError::Full(back)) = self.sender.try_send(word) {
+            if clock::now() >= until {
+                return;
+            }
+            word = back;
+            std::thread::sleep(OFTEN);
+        }
+        let _ = done.recv_timeout(until.saturating_duration_since(clock::now()));
     }
 }
 
@@ -219,5 +233,6 @@ mod tests {
             queue.make_writer().write_all(b"line\n").unwrap();
         }
         assert!(queue.dropped.load(Ordering::Relaxed) >= 90);
+        queue.flush(Duration::from_millis(20));
     }
 }

@@ -211,6 +211,21 @@ async fn what_exceeds_the_grace_is_cut_and_it_still_ends_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn told_twice_it_waits_for_nobody() {
+    let town = Town::new().await;
+    let _echo = echo(town.listen(2).await);
+    let (mut process, address, _) = Process::serve(&config(&town, "shutdown_grace = \"60s\"")).await;
+    let mut open_tunnel = tunnel(address).await;
+    process.signal("TERM");
+    process.says("shutting down").await;
+    says_back(&mut open_tunnel, b"still here").await;
+    process.signal("INT");
+    assert_eq!(process.ends().await, Some(0), "{}", process.printed());
+    process.says("told to stop once more").await;
+    assert_eq!(open_tunnel.read(&mut [0; 8]).await.unwrap_or(0), 0, "cut");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_has_only_just_connected_may_still_ask() {
     let town = Town::new().await;
     let _container = town.start("app", 1).await;

@@ -129,10 +129,14 @@ async fn serve(prepared: Prepared) -> Exit {
         () = reopen_on(&mut user1, &running) => {}
         () = service::live(&running) => {}
     }
+    // Before anybody can know that it has begun.
+    let again = runtime::stop();
     tracing::info!("shutting down");
     service::stopping();
-    running.shutdown();
-    tracing::info!("stopped");
+    tokio::select! {
+        _ = tokio::task::spawn_blocking(|| running.shutdown()) => tracing::info!("stopped"),
+        () = again => tracing::warn!("told to stop once more: what is in flight is cut off"),
+    }
     Exit::Fine
 }
 

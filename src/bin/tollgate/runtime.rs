@@ -7,7 +7,12 @@ use crate::{Exit, io};
 /// Runs a command to its end on a runtime of its own.
 pub(crate) fn block_on(work: impl Future<Output = Exit>) -> Exit {
     match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime.block_on(work),
+        Ok(runtime) => {
+            let exit = runtime.block_on(work);
+            // What still blocks ends with the process.
+            runtime.shutdown_background();
+            exit
+        }
         Err(error) => {
             io::complain(&format!("error: cannot start: {error}\n"));
             Exit::Unavailable

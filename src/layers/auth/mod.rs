@@ -111,7 +111,9 @@ impl Gate for Auth {
     const NAME: Option<&'static str> = Some("auth");
 
     type Pass = ();
-    const FINISHES: bool = false;
+    fn finishes(&self) -> bool {
+        false
+    }
 
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
         match self.look_again(request) {

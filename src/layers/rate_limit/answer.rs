@@ -3,6 +3,7 @@
 //! waiting that long is enough.
 
 use http::{HeaderName, HeaderValue};
+use smallvec::SmallVec;
 
 use super::bucket::Bucket;
 use super::limit::Bound;
@@ -63,7 +64,7 @@ pub fn fields<'a>(
     let shown = |style: Style| {
         said.clone().filter(move |(bound, _)| bound.limit.policy.headers == style && bound.limit.enforces())
     };
-    let mut states = Vec::new();
+    let mut states = SmallVec::<[u8; 128]>::new();
     for (bound, said) in shown(Style::Draft) {
         state(bound, &said, &mut states);
     }
@@ -105,9 +106,8 @@ pub fn policy(name: &str, burst: u32, unit: u64) -> String {
 }
 
 /// Adds what is left of one limit to the list; by hand, for it is part of every answer.
-fn state(bound: &Bound, said: &Said, states: &mut Vec<u8>) {
+fn state(bound: &Bound, said: &Said, states: &mut SmallVec<[u8; 128]>) {
     let name = bound.limit.policy.name.as_bytes();
-    states.reserve(name.len() + 40);
     if !states.is_empty() {
         states.extend_from_slice(b", ");
     }

@@ -41,7 +41,7 @@ pub struct Explained {
 impl RateLimit {
     /// What each limit would say to a request at this time.
     pub fn explain(&self, seen: Seen<'_>, now: Instant) -> Vec<Explained> {
-        self.0.bounds.iter().map(|bound| explain(bound, seen, now)).collect()
+        self.limits.bounds.iter().map(|bound| explain(bound, seen, now)).collect()
     }
 }
 

@@ -22,6 +22,9 @@ pub mod shared;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use smallvec::SmallVec;
 
 use self::answer::Said;
 use self::key::Seen;
@@ -41,7 +44,22 @@ use crate::telemetry::refusals::Refusals;
 
 /// The limits of one route, before it is known who asks, or after.
 #[derive(Debug)]
-pub struct RateLimit(Arc<Limits>);
+pub struct RateLimit {
+    limits: Arc<Limits>,
+    standing: Standing,
+}
+
+/// Where limits stand in their route's stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Before it is known who asks, and before all that waits: the time of the head is still the time.
+    Early {
+        /// Whether others follow, which may refuse what has passed here.
+        alone: bool,
+    },
+    /// After.
+    Late,
+}
 
 /// What the gate and those who wait for Redis have in common.
 #[derive(Debug)]
@@ -55,18 +73,43 @@ struct Limits {
     redis: Option<(Arc<Redis>, Arc<Scripts>)>,
 }
 
-/// What a request has met.
+/// What a request has met, where some of it may have to be given back.
 #[derive(Debug)]
 pub struct Passed(Vec<Meeting>);
 
+/// What a request meets. Most routes have one limit or two, for which there is room without an allocation.
+type Meetings = SmallVec<[Meeting; 2]>;
+
 impl RateLimit {
     /// These limits, of which there is at least one.
-    pub fn new(bounds: Vec<Bound>, route: &Arc<str>, recorder: &Arc<Recorder>, scripts: &Arc<Scripts>) -> Self {
+    pub fn new(
+        bounds: Vec<Bound>,
+        standing: Standing,
+        route: &Arc<str>,
+        recorder: &Arc<Recorder>,
+        scripts: &Arc<Scripts>,
+    ) -> Self {
         let observed = Refusals::new(route, Mode::Observe, recorder);
         let mut order: Vec<usize> = (0..bounds.len()).collect();
         order.sort_by_key(|at| bounds[*at].limit.memory.order);
         let redis = bounds.iter().find_map(|bound| bound.limit.redis.clone()).map(|redis| (redis, scripts.clone()));
-        Self(Arc::new(Limits { bounds: bounds.into(), order: order.into(), observed, redis }))
+        let limits = Arc::new(Limits { bounds: bounds.into(), order: order.into(), observed, redis });
+        Self { limits, standing }
+    }
+
+    /// The time at which a request is looked at.
+    fn now(&self, request: &Request) -> Instant {
+        match self.standing {
+            Standing::Early { .. } => request.exchange.started,
+            Standing::Late => clock::now(),
+        }
+    }
+
+    /// Asks the limits that are counted here, which are all of them for now.
+    fn decide(&self, request: &mut Request, mut meetings: Meetings) -> Result<Passed, Reject> {
+        let round = self.limits.round(&mut meetings, true, self.now(request));
+        self.limits.conclude(request, &mut meetings, round)?;
+        Ok(Passed(if self.finishes() { meetings.into_vec() } else { Vec::new() }))
     }
 }
 
@@ -76,57 +119,57 @@ impl Gate for RateLimit {
     type Pass = Passed;
 
     fn check(&self, request: &mut Request) -> Result<Passed, Reject> {
-        let mut meetings = self.0.meet(request);
-        self.0.go_without_redis(&mut meetings);
-        self.0.decide(request, meetings)
+        let mut meetings = self.limits.meet(request);
+        self.limits.go_without_redis(&mut meetings);
+        self.decide(request, meetings)
     }
 
     fn look(&self, request: &mut Request) -> Verdict<Passed> {
-        let limits = &self.0;
+        let limits = &self.limits;
         let mut meetings = limits.meet(request);
         match &limits.redis {
             Some((redis, scripts)) if redis.is_up() => {
-                let round = limits.round(&mut meetings, false);
+                let round = limits.round(&mut meetings, false, self.now(request));
                 if round.refused {
-                    return verdict(limits.conclude(request, meetings, round));
+                    let concluded = limits.conclude(request, &mut meetings, round);
+                    return verdict(concluded.map(|()| Passed(meetings.into_vec())));
                 }
                 let wanted = limits.wanted(request, &meetings);
                 let (limits, redis, scripts) = (limits.clone(), redis.clone(), scripts.clone());
+                let mut meetings = meetings.into_vec();
                 let worker = request.exchange.origin.worker;
                 Verdict::Ask(Box::pin(async move {
                     let answers = shared::take(&redis, &scripts, worker, &wanted).await;
-                    let decide: Decide<Passed> =
-                        Box::new(move |request| verdict(limits.heard(request, meetings, answers, wanted)));
+                    let decide: Decide<Passed> = Box::new(move |request| {
+                        let heard = limits.heard(request, &mut meetings, answers, wanted);
+                        verdict(heard.map(|()| Passed(meetings)))
+                    });
                     decide
                 }))
             }
             Some(_) => verdict(self.check(request)),
-            None => verdict(limits.decide(request, meetings)),
+            None => verdict(self.decide(request, meetings)),
         }
     }
 
     fn tell(&self, request: &mut Request) {
         let seen = Seen { exchange: &request.exchange, headers: &request.head.headers };
         let key = |bound: &Bound| (bound.limit.policy.name.clone(), bound.limit.keyer.text(seen));
-        let keys: Vec<(String, String)> = self.0.bounds.iter().map(key).collect();
+        let keys: Vec<(String, String)> = self.limits.bounds.iter().map(key).collect();
         if let Some(account) = &mut request.exchange.account {
             keys.iter().for_each(|(name, key)| account.add("limit", &[("name", name), ("key", key)]));
         }
     }
 
+    fn finishes(&self) -> bool {
+        self.standing == Standing::Early { alone: false }
+    }
+
     fn finish(&self, Passed(meetings): Passed, outcome: &mut Outcome) {
-        let limits = &self.0;
-        let said = limits.said(&meetings);
-        match outcome {
-            Ok(response) => answer::fields(&said, |name, value| {
-                response.head.headers.append(name, value);
-            }),
-            Err(refused) => {
-                answer::fields(&said, |name, value| refused.reject.fields.push((name, value)));
-                if matches!(refused.reason(), Reason::RateLimited | Reason::LimitsUnavailable) {
-                    limits.give_back(&meetings, refused.exchange.origin.worker);
-                }
-            }
+        if let Err(refused) = outcome
+            && matches!(refused.reason(), Reason::RateLimited | Reason::LimitsUnavailable)
+        {
+            self.limits.give_back(&meetings, refused.exchange.origin.worker);
         }
     }
 }
@@ -137,16 +180,15 @@ fn verdict(decided: Result<Passed, Reject>) -> Verdict<Passed> {
 
 impl Limits {
     /// What the request meets: a key of each limit.
-    fn meet(&self, request: &Request) -> Vec<Meeting> {
+    fn meet(&self, request: &Request) -> Meetings {
         let seen = Seen { exchange: &request.exchange, headers: &request.head.headers };
-        let mut meetings = Vec::with_capacity(self.bounds.len());
-        meetings.extend(self.bounds.iter().map(|bound| Meeting {
+        let meet = |bound: &Bound| Meeting {
             key: bound.key(seen),
             plan: bound.limit.plan(seen),
             place: if bound.limit.redis.is_some() { Place::Redis(None) } else { Place::Here },
             said: None,
-        }));
-        meetings
+        };
+        self.bounds.iter().map(meet).collect()
     }
 
     /// What each limit has said.
@@ -155,20 +197,15 @@ impl Limits {
     }
 
     /// Asks every limit that is counted here; takes from them all, or from none.
-    fn round(&self, meetings: &mut [Meeting], commit: bool) -> Round {
-        let mut round = Round::new(clock::now(), commit);
+    fn round(&self, meetings: &mut [Meeting], commit: bool, now: Instant) -> Round {
+        let mut round = Round::new(now, commit);
         round.settle(&self.bounds, &self.order, meetings);
         round
     }
 
-    fn decide(&self, request: &mut Request, mut meetings: Vec<Meeting>) -> Result<Passed, Reject> {
-        let round = self.round(&mut meetings, true);
-        self.conclude(request, meetings, round)
-    }
-
     /// Counts the decision, and says it.
-    fn conclude(&self, request: &mut Request, meetings: Vec<Meeting>, round: Round) -> Result<Passed, Reject> {
-        for (bound, meeting) in self.bounds.iter().zip(&meetings) {
+    fn conclude(&self, request: &mut Request, meetings: &mut [Meeting], round: Round) -> Result<(), Reject> {
+        for (bound, meeting) in self.bounds.iter().zip(&*meetings) {
             let counts = bound.limit.memory.counts.of(bound.limit.policy.mode);
             match meeting.passes() {
                 true if !round.refused => counts.allowed.fetch_add(1, Ordering::Relaxed),
@@ -177,20 +214,20 @@ impl Limits {
             };
         }
         if round.refused {
-            let mut meetings = meetings;
-            self.bounds.iter().zip(&mut meetings).for_each(|(bound, meeting)| meeting.untake(bound.cost));
-            return Err(self.refuse(request, &meetings));
+            self.bounds.iter().zip(&mut *meetings).for_each(|(bound, meeting)| meeting.untake(bound.cost));
+            return Err(self.refuse(request, meetings));
         }
-        if self.said(&meetings).any(|(_, said)| !said.passes) {
-            self.let_go(request, &meetings);
+        if self.said(meetings).any(|(_, said)| !said.passes) {
+            self.let_go(request, meetings);
         }
-        for (bound, said) in self.said(&meetings).filter(|(bound, _)| bound.limit.enforces()) {
+        for (bound, said) in self.said(meetings).filter(|(bound, _)| bound.limit.enforces()) {
             request.exchange.meets_limit(&bound.limit.memory.name, said.share_left());
         }
         for stay in round.stays {
             request.exchange.keep(Box::new(stay));
         }
-        Ok(Passed(meetings))
+        answer::fields(&self.said(meetings), |name, value| request.exchange.tells.push((name, value)));
+        Ok(())
     }
 
     /// The refusal by the limit that is to be waited for the longest.
@@ -247,16 +284,17 @@ impl Limits {
     fn heard(
         &self,
         request: &mut Request,
-        mut meetings: Vec<Meeting>,
+        meetings: &mut [Meeting],
         answers: Result<Vec<Answer>, RedisError>,
         wanted: Vec<Wanted>,
-    ) -> Result<Passed, Reject> {
+    ) -> Result<(), Reject> {
         let answers = match answers {
             Ok(answers) => answers,
             Err(error) => {
                 tracing::debug!(%error, "a limit goes on without redis");
-                self.go_without_redis(&mut meetings);
-                return self.decide(request, meetings);
+                self.go_without_redis(meetings);
+                let round = self.round(meetings, true, clock::now());
+                return self.conclude(request, meetings, round);
             }
         };
         let now = clock::now();
@@ -276,12 +314,12 @@ impl Limits {
             }
         }
         let refused_there = self
-            .said(&meetings)
+            .said(meetings)
             .any(|(bound, said)| bound.limit.redis.is_some() && !said.passes && bound.limit.enforces());
-        let round = self.round(&mut meetings, !refused_there);
+        let round = self.round(meetings, !refused_there, clock::now());
         if round.refused && !refused_there {
             // Somebody else has taken meanwhile what was there when Redis was asked.
-            self.give_back_shared(&meetings, request.exchange.origin.worker);
+            self.give_back_shared(meetings, request.exchange.origin.worker);
         }
         self.conclude(request, meetings, round)
     }

@@ -9,12 +9,12 @@ use super::limit::Limit;
 use super::memory::Memories;
 use super::policy::{KeyPart, LimitPolicy, RatePolicy, Rates, Scope, Style};
 use super::*;
-use crate::base::body::{RequestBody, ResponseBody};
+use crate::base::body::RequestBody;
 use crate::base::client::Client;
 use crate::base::exchange::{Exchange, Origin};
 use crate::base::identity::Identity;
 use crate::base::mode::Mode;
-use crate::base::request::{Refused, Response};
+use crate::base::request::Refused;
 
 fn rated(name: &str, rate: &str) -> LimitPolicy {
     LimitPolicy::new(name, Measure::Rate(RatePolicy::new(Rates::One(rate.parse().unwrap()))))
@@ -25,15 +25,19 @@ fn keyed(mut policy: LimitPolicy, key: KeyPart) -> LimitPolicy {
     policy
 }
 
-/// A gate of these limits, with their costs.
+/// A gate of these limits, with their costs. No others follow.
 fn gate(memories: &Memories, limits: &[(&LimitPolicy, u32)]) -> RateLimit {
+    standing(Standing::Early { alone: true }, memories, limits)
+}
+
+fn standing(standing: Standing, memories: &Memories, limits: &[(&LimitPolicy, u32)]) -> RateLimit {
     let bound = |(policy, cost): &(&LimitPolicy, u32)| {
         let limit = Limit::start(&Arc::new((*policy).clone()), memories, None);
         limit.memory.set_max_keys(policy.max_keys);
         Bound::new(limit, *cost, "orders")
     };
     let bounds = limits.iter().map(bound).collect();
-    RateLimit::new(bounds, &"orders".into(), &Arc::default(), &Arc::default())
+    RateLimit::new(bounds, standing, &"orders".into(), &Arc::default(), &Arc::default())
 }
 
 fn request(client: &str) -> Request {
@@ -50,12 +54,16 @@ fn passes(gate: &RateLimit, client: &str) -> bool {
     gate.check(&mut request(client)).is_ok()
 }
 
-/// The fields of a response to a request that has passed.
-fn told(gate: &RateLimit, passed: Passed) -> HeaderMap {
-    let (head, ()) = http::Response::new(()).into_parts();
-    let mut outcome = Ok(Response { head, body: ResponseBody::Empty, exchange: request("10.0.0.1").exchange });
-    gate.finish(passed, &mut outcome);
-    outcome.unwrap().head.headers
+/// The fields that the response to a request will have.
+fn told(mut request: Request) -> HeaderMap {
+    request.exchange.tells.drain(..).collect()
+}
+
+/// The same of a request from there, which passes.
+fn passes_with(gate: &RateLimit, client: &str) -> HeaderMap {
+    let mut request = request(client);
+    gate.check(&mut request).unwrap();
+    told(request)
 }
 
 #[test]
@@ -63,8 +71,7 @@ fn a_client_gets_what_it_may_and_hears_what_is_left() {
     let memories = Memories::default();
     let gate = gate(&memories, &[(&rated("per-client", "3/h"), 1)]);
     for left in [2, 1, 0] {
-        let passed = gate.check(&mut request("10.0.0.1")).unwrap();
-        let fields = told(&gate, passed);
+        let fields = passes_with(&gate, "10.0.0.1");
         assert_eq!(fields["ratelimit-policy"], "\"per-client\";q=3;w=3600");
         assert_eq!(fields["ratelimit"], format!("\"per-client\";r={left};t={}", 3600 - left * 1200));
     }
@@ -113,13 +120,16 @@ fn many_threads_take_no_more_than_there_is_from_several_limits_at_once() {
 #[test]
 fn what_an_inner_limit_refuses_is_given_back_by_the_outer_one() {
     let memories = Memories::default();
-    let outer = gate(&memories, &[(&rated("outer", "5/h"), 2)]);
+    let outer = standing(Standing::Early { alone: false }, &memories, &[(&rated("outer", "5/h"), 2)]);
+    assert!(outer.finishes());
     for _ in 0..10 {
-        let passed = outer.check(&mut request("10.0.0.1")).unwrap();
+        let mut request = request("10.0.0.1");
+        let passed = outer.check(&mut request).unwrap();
         let reject = Box::new(Reject::new(Reason::RateLimited, "an inner one"));
-        let mut outcome = Err(Refused { reject, exchange: request("10.0.0.1").exchange });
+        let mut outcome = Err(Refused { reject, exchange: request.exchange });
         outer.finish(passed, &mut outcome);
-        assert!(outcome.unwrap_err().reject.fields.iter().any(|(name, _)| name == "ratelimit"));
+        let refused = outcome.unwrap_err();
+        assert!(refused.exchange.tells.iter().any(|(name, _)| name == "ratelimit"));
     }
     // What something else refuses is paid for all the same.
     for _ in 0..2 {
@@ -138,9 +148,9 @@ fn one_that_only_looks_refuses_nothing_and_takes_nothing_from_the_others() {
     let gate = gate(&memories, &[(&watched, 1), (&rated("real", "3/h"), 1)]);
     assert!(passes(&gate, "10.0.0.1"));
     let mut over = request("10.0.0.1");
-    let passed = gate.check(&mut over).unwrap();
+    gate.check(&mut over).unwrap();
     assert_eq!(over.exchange.answer.cause.as_deref(), Some("limit watched: used up (observed)"));
-    assert_eq!(told(&gate, passed)["ratelimit"], "\"real\";r=1;t=2400", "nobody is told of it");
+    assert_eq!(told(over)["ratelimit"], "\"real\";r=1;t=2400", "nobody is told of it");
     assert!(passes(&gate, "10.0.0.1") && !passes(&gate, "10.0.0.1"));
     let counts = |name| {
         let memory = memories.get(name, 1);
@@ -155,8 +165,8 @@ fn requests_at_a_time_are_counted_by_key_until_they_end() {
     let memories = Memories::default();
     let gate = gate(&memories, &[(&LimitPolicy::new("inside", Measure::InFlight(2)), 1)]);
     let (mut one, mut two, mut three) = (request("10.0.0.1"), request("10.0.0.1"), request("10.0.0.1"));
-    let passed = gate.check(&mut one).unwrap();
-    assert_eq!(told(&gate, passed)["ratelimit-policy"], "\"inside\";q=2;qu=\"concurrent-requests\"");
+    gate.check(&mut one).unwrap();
+    assert_eq!(one.exchange.tells[0].1, "\"inside\";q=2;qu=\"concurrent-requests\"");
     assert!(gate.check(&mut two).is_ok());
     let refused = gate.check(&mut three).unwrap_err();
     assert_eq!((refused.reason, refused.fields[0].1.to_str().unwrap()), (Reason::RateLimited, "1"));
@@ -185,7 +195,7 @@ fn a_name_is_one_count_unless_each_route_has_its_own() {
     let _kept = memories.get("shared", 10);
     let on = |policy: &LimitPolicy, route: &str| {
         let bound = Bound::new(Limit::start(&Arc::new(policy.clone()), &memories, None), 1, route);
-        RateLimit::new(vec![bound], &route.into(), &Arc::default(), &Arc::default())
+        RateLimit::new(vec![bound], Standing::Late, &route.into(), &Arc::default(), &Arc::default())
     };
     assert!(passes(&on(&policy, "a"), "10.0.0.1") && passes(&on(&policy, "b"), "10.0.0.1"));
     assert!(!passes(&on(&policy, "a"), "10.0.0.1") && !passes(&on(&policy, "b"), "10.0.0.1"));
@@ -277,7 +287,7 @@ fn legacy_fields_tell_of_the_tightest_and_off_of_none() {
     let (wide, narrow) = (styled("wide", "100/h", Style::Legacy), styled("narrow", "2/h", Style::Legacy));
     let silent = styled("silent", "1/h", Style::Off);
     let legacy = gate(&memories, &[(&wide, 1), (&narrow, 1), (&silent, 1)]);
-    let fields = told(&legacy, legacy.check(&mut request("10.0.0.1")).unwrap());
+    let fields = passes_with(&legacy, "10.0.0.1");
     let field = |name: &str| fields[name].to_str().unwrap().to_owned();
     assert_eq!(
         [field("x-ratelimit-limit"), field("x-ratelimit-remaining"), field("x-ratelimit-reset")],

@@ -57,7 +57,8 @@ impl Lines {
 
     /// Cuts all off that are open now.
     pub fn cut(&self) {
-        for state in self.lock().drain(..).filter_map(|line| line.upgrade()).collect::<Vec<_>>() {
+        let open: Vec<Arc<State>> = self.lock().drain(..).filter_map(|line| line.upgrade()).collect();
+        for state in open {
             state.cut.store(true, Ordering::Release);
             state.waiting.wake();
         }

@@ -12,9 +12,9 @@ use tollgate::base::exchange::{Exchange, Origin};
 use tollgate::base::request::Request;
 use tollgate::config::load;
 use tollgate::layers::gate::{Gate, Verdict};
-use tollgate::layers::rate_limit::RateLimit;
 use tollgate::layers::rate_limit::limit::{Bound, Limit};
 use tollgate::layers::rate_limit::memory::Memories;
+use tollgate::layers::rate_limit::{RateLimit, Standing};
 use tollgate::layers::redis::{Redis, Tools};
 use tollgate::telemetry::recorder::Recorder;
 
@@ -65,7 +65,8 @@ async fn nobody_waits_for_a_redis_that_is_gone_or_stands_still() {
     let tools = Tools { control: tokio::runtime::Handle::current(), workers: 1, recorder: recorder.clone() };
     let redis = Redis::start(&config.redis.unwrap(), &tools);
     let limit = Limit::start(&config.rate_limits[0], &Memories::default(), Some(&redis));
-    let gate = RateLimit::new(vec![Bound::new(limit, 1, "app")], &"app".into(), &recorder, &Arc::default());
+    let bounds = vec![Bound::new(limit, 1, "app")];
+    let gate = RateLimit::new(bounds, Standing::Late, &"app".into(), &recorder, &Arc::default());
     at_the_gate(&gate, 1).await;
     server.pause();
     let first = at_the_gate(&gate, 1).await;

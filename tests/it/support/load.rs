@@ -21,7 +21,8 @@ use super::eventually;
 
 /// No client sends more, whatever happens.
 const MOST: u64 = 1_000_000;
-/// An answer that takes longer is a fault.
+/// An answer that takes longer is a fault. One that is asked for while its connection closes may never come: between the
+/// threads of a test hyper can lose a request that is handed over at that moment.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Faults that are remembered with their text.
 const REMEMBERED: usize = 20;

@@ -22,7 +22,7 @@ use tollgate::runtime::Live;
 use tollgate::runtime::build::{Tools, build};
 use tollgate::serve::Limits;
 use tollgate::serve::connection::Service;
-use tollgate::telemetry::access_log::{AccessLog, Target};
+use tollgate::telemetry::access_log::Target;
 use tollgate::telemetry::names;
 use tollgate::telemetry::otlp::{Collector, Exporter, Exports};
 use tollgate::telemetry::recorder::Recorder;
@@ -110,10 +110,9 @@ fn service(backend: SocketAddr, route: &str, control: &tokio::runtime::Runtime, 
     let text = format!("[[routes]]\nprefix = \"/orders\"\nupstream = \"http://{backend}\"\n{route}");
     let config = load::from_text(&text).unwrap().config;
     let recorder = Arc::new(Recorder::default());
-    let log =
-        AccessLog::start(1, Target::stream(io::sink()), recorder.counter(names::ACCESS_LOG_DROPPED, &[])).unwrap();
+    let dropped = recorder.counter(names::ACCESS_LOG_DROPPED, &[]);
     let tools = Tools {
-        lines: Some(Arc::new(Lines::new([1], log, Form::Json))),
+        lines: Some(Arc::new(Lines::start([1], Target::stream(io::sink()), Form::Json, dropped).unwrap())),
         request_id: Arc::new(RequestId::new([1], (clock::now(), Duration::ZERO))),
         upstream: upstream::Tools {
             control: control.handle().clone(),

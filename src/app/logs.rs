@@ -8,7 +8,7 @@ use super::StartError;
 use crate::config::{AccessTarget, LogConfig, LogFormat, LogLevel};
 use crate::layers::access_log::{Form, Lines};
 use crate::runtime::traces::seeds;
-use crate::telemetry::access_log::{AccessLog, Target};
+use crate::telemetry::access_log::Target;
 use crate::telemetry::logging::LevelFilter;
 use crate::telemetry::names;
 use crate::telemetry::recorder::Recorder;
@@ -30,8 +30,7 @@ pub(super) fn lines(config: &LogConfig, workers: usize, recorder: &Recorder) -> 
         LogFormat::Json => Form::Json,
         LogFormat::Text => Form::Text,
     };
-    let log = AccessLog::start(workers, target, recorder.counter(names::ACCESS_LOG_DROPPED, &[]))?;
-    let lines = Lines::new(seeds(workers), log, form);
+    let lines = Lines::start(seeds(workers), target, form, recorder.counter(names::ACCESS_LOG_DROPPED, &[]))?;
     lines.sample(config.sample);
     Ok(Some(Arc::new(lines)))
 }

@@ -3,20 +3,26 @@
 
 mod write;
 
+use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use http::Version;
 use http::header::USER_AGENT;
+use metrics::Counter;
 
 use self::write::{Line, Name, name};
 use super::gate::Gate;
+use crate::base::clock;
 use crate::base::exchange::{End, Exchange, Observer};
 use crate::base::reject::Reject;
 use crate::base::request::Request;
 use crate::base::trace::digits;
-use crate::telemetry::access_log::AccessLog as Target;
+use crate::telemetry::access_log::{AccessLog as Log, Target};
+
+/// How often the wall clock is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How a line is written down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,28 +37,37 @@ pub enum Form {
 /// Writes the lines of all routes.
 #[derive(Debug)]
 pub struct Lines {
-    target: Target,
+    log: Log<Keep>,
     form: Form,
     /// The share of good answers that have a line, of 2³².
     share: AtomicU64,
-    slots: Box<[Mutex<Slot>]>,
 }
 
-/// What a worker keeps.
+/// What a worker keeps for its lines.
 #[derive(Debug)]
-struct Slot {
-    /// The current second as text: formatting it anew for each line would cost as much as the line.
+struct Keep {
+    /// What the wall clock showed at a moment of the last second. Between, it goes as the other one does: to look at both
+    /// for each line cost a tenth of it.
+    looked: Option<(Instant, Duration)>,
+    /// The second as text: formatting it anew for each line would cost as much as the line.
     second: u64,
     text: String,
     random: fastrand::Rng,
 }
 
 impl Lines {
-    /// Lines of as many workers as there are seeds, to this target.
-    pub fn new(seeds: impl IntoIterator<Item = u64>, target: Target, form: Form) -> Self {
-        let slot = |seed| Slot { second: 0, text: String::new(), random: fastrand::Rng::with_seed(seed) };
-        let slots = seeds.into_iter().map(|seed| Mutex::new(slot(seed))).collect();
-        Self { target, form, share: AtomicU64::new(1 << 32), slots }
+    /// Lines of as many workers as there are seeds, to this target. Those that are lost count in `dropped`.
+    ///
+    /// # Errors
+    /// When the thread that writes cannot be started.
+    pub fn start(
+        seeds: impl IntoIterator<Item = u64>,
+        target: Target,
+        form: Form,
+        dropped: Counter,
+    ) -> io::Result<Self> {
+        let log = Log::start(seeds.into_iter().map(Keep::new), target, dropped)?;
+        Ok(Self { log, form, share: AtomicU64::new(1 << 32) })
     }
 
     /// Writes this share of the lines of good answers from now on: 2xx and 3xx that were delivered whole. All others have
@@ -64,54 +79,57 @@ impl Lines {
 
     /// Hands over whatever is buffered.
     pub fn flush(&self) {
-        self.target.flush();
+        self.log.flush();
     }
 
     /// Opens the file anew, where the lines go to one.
     pub fn reopen(&self) {
-        self.target.reopen();
+        self.log.reopen();
     }
 
-    fn slot(&self, worker: usize) -> Option<std::sync::MutexGuard<'_, Slot>> {
-        let slot = self.slots.get(worker).or(self.slots.first())?;
-        Some(slot.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn wants(&self, exchange: &Exchange) -> bool {
+    fn wants(&self, exchange: &Exchange, random: &mut fastrand::Rng) -> bool {
         let share = self.share.load(Ordering::Relaxed);
         let good = (200..400).contains(&exchange.answer.status) && exchange.answer.end == End::Ok;
-        if share >= 1 << 32 || !good {
-            return true;
-        }
-        self.slot(exchange.origin.worker).is_none_or(|mut slot| u64::from(slot.random.u32(..)) < share)
+        share >= 1 << 32 || !good || u64::from(random.u32(..)) < share
     }
 }
 
-impl Slot {
-    fn stamp(&mut self, now: Duration) -> &str {
-        if self.second != now.as_secs() || self.text.is_empty() {
-            let second = i64::try_from(now.as_secs()).unwrap_or_default();
+impl Keep {
+    fn new(seed: u64) -> Self {
+        Self { looked: None, second: 0, text: String::new(), random: fastrand::Rng::with_seed(seed) }
+    }
+
+    /// This moment on the wall clock: the second as text, and the milliseconds.
+    fn stamp(&mut self, now: Instant) -> (&str, u32) {
+        let known = self.looked.map(|(then, showed)| (now.saturating_duration_since(then), showed));
+        let wall = match known.filter(|(since, _)| *since < LOOK_EVERY) {
+            Some((since, showed)) => showed + since,
+            None => {
+                let showed = clock::since_1970();
+                self.looked = Some((now, showed));
+                showed
+            }
+        };
+        if self.second != wall.as_secs() || self.text.is_empty() {
+            let second = i64::try_from(wall.as_secs()).unwrap_or_default();
             let text = jiff::Timestamp::from_second(second).unwrap_or_default().to_string();
             text.trim_end_matches('Z').clone_into(&mut self.text);
-            self.second = now.as_secs();
+            self.second = wall.as_secs();
         }
-        &self.text
+        (&self.text, wall.subsec_millis())
     }
 }
 
 impl Observer for Lines {
     fn ended(&self, exchange: &Exchange) {
-        if !self.wants(exchange) {
-            return;
-        }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let took = exchange.ended.saturating_duration_since(exchange.started);
-        let worker = exchange.origin.worker;
-        self.target.append(worker, |buffer| {
-            let mut line = Line::new(buffer, self.form);
-            if let Some(mut slot) = self.slot(worker) {
-                line.time(slot.stamp(now), now.subsec_millis());
+        self.log.append(exchange.origin.worker, |buffer, keep| {
+            if !self.wants(exchange, &mut keep.random) {
+                return;
             }
+            let mut line = Line::new(buffer, self.form);
+            let (second, millis) = keep.stamp(exchange.ended);
+            line.time(second, millis);
             match self.form {
                 Form::Json => {
                     write_ids(&mut line, exchange);
@@ -241,24 +259,23 @@ impl Gate for AccessLog {
 mod tests {
     use std::io::Write;
     use std::net::SocketAddr;
+    use std::sync::Mutex;
 
     use http::HeaderValue;
-    use metrics::Counter;
 
     use super::*;
     use crate::base::client::Client;
     use crate::base::clock;
     use crate::base::exchange::Origin;
-    use crate::telemetry::access_log::Target as To;
 
     #[derive(Clone, Default)]
     struct Shared(Arc<Mutex<Vec<u8>>>);
 
     impl Write for Shared {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }
-        fn flush(&mut self) -> std::io::Result<()> {
+        fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
     }
@@ -278,8 +295,7 @@ mod tests {
     /// What is written of these.
     fn written(form: Form, share: f64, exchanges: &[Exchange]) -> String {
         let target = Shared::default();
-        let log = Target::start(1, To::stream(target.clone()), Counter::noop()).unwrap();
-        let lines = Lines::new([7], log, form);
+        let lines = Lines::start([7], Target::stream(target.clone()), form, Counter::noop()).unwrap();
         lines.sample(share);
         exchanges.iter().for_each(|exchange| lines.ended(exchange));
         drop(lines);
@@ -297,6 +313,24 @@ mod tests {
         let rest = [(404, End::Ok), (500, End::Ok), (0, End::ClientGone), (101, End::Ok), (200, End::UpstreamReset)];
         let rest: Vec<Exchange> = rest.map(|(status, end)| exchange(status, end)).into();
         assert_eq!(written(Form::Json, 0.0, &rest).lines().count(), 5);
+    }
+
+    #[test]
+    fn moments_are_those_of_the_wall_clock_though_it_is_looked_at_once_a_second() {
+        let (mut keep, begun) = (Keep::new(7), clock::now());
+        let mut shown = |after: u64| {
+            let (second, millis) = keep.stamp(begun + Duration::from_millis(after));
+            let text = format!("{second}.{millis:03}Z");
+            let at: jiff::Timestamp = text.parse().unwrap();
+            Duration::from_millis(at.as_millisecond().try_into().unwrap())
+        };
+        let first = shown(0);
+        assert!(clock::since_1970() - first < Duration::from_secs(5), "{first:?}");
+        for after in [0, 1, 137, 999] {
+            assert_eq!(shown(after), first + Duration::from_millis(after));
+        }
+        // What the clock shows then is no second later yet.
+        assert!(shown(1000) < first + Duration::from_secs(1));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Where access lines go: a buffer per worker, handed whole to a thread that writes. A request never waits for a disk or
 //! a pipe; when the thread does not keep up, buffers are dropped and their lines counted. Knows nothing of what a line
-//! says.
+//! says, but keeps beside each buffer what its lines are written with.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -23,10 +23,10 @@ const WAITING: usize = 64;
 /// How long the end of the log waits for what is buffered: a pipe that nobody reads must not keep the process.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// The access log of one gateway.
+/// The access log of one gateway, with a `T` for each worker.
 #[derive(Debug)]
-pub struct AccessLog {
-    slots: Box<[Mutex<Buffer>]>,
+pub struct AccessLog<T> {
+    slots: Box<[Mutex<Slot<T>>]>,
     sender: Option<SyncSender<Buffer>>,
     /// Ends when the writing thread has ended.
     written: Mutex<Receiver<()>>,
@@ -63,6 +63,13 @@ struct Buffer {
     lines: u64,
 }
 
+/// What belongs to a worker.
+#[derive(Debug)]
+struct Slot<T> {
+    buffer: Buffer,
+    own: T,
+}
+
 /// Where the lines go.
 pub struct Target {
     write: Box<dyn Write + Send>,
@@ -88,12 +95,13 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-impl AccessLog {
-    /// A log with a buffer for each of `workers`, written to `target`. Lines that are lost count in `dropped`.
+impl<T> AccessLog<T> {
+    /// A log with a buffer for each worker, one for each of `own`, written to `target`. Lines that are lost count in
+    /// `dropped`.
     ///
     /// # Errors
     /// When the writing thread cannot be started.
-    pub fn start(workers: usize, target: Target, dropped: Counter) -> io::Result<Self> {
+    pub fn start(own: impl IntoIterator<Item = T>, target: Target, dropped: Counter) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(WAITING);
         let (finished, written) = sync_channel::<()>(0);
         let reopen = Arc::<AtomicBool>::default();
@@ -110,20 +118,22 @@ impl AccessLog {
             writer.write_all(&receiver);
             drop(finished);
         })?;
-        let slots = (0..workers.max(1)).map(|_| Mutex::default()).collect();
+        let slots = own.into_iter().map(|own| Mutex::new(Slot { buffer: Buffer::default(), own })).collect();
         Ok(Self { slots, sender: Some(sender), written: Mutex::new(written), reopen, spare, dropped })
     }
 
-    /// Appends one line through the buffer of this worker; `line` writes it, newline included.
-    pub fn append(&self, worker: usize, line: impl FnOnce(&mut Vec<u8>)) {
+    /// Appends one line through the buffer of this worker; `line` writes it, newline included, or nothing.
+    pub fn append(&self, worker: usize, line: impl FnOnce(&mut Vec<u8>, &mut T)) {
         let Some(slot) = self.slots.get(worker).or(self.slots.first()) else {
             return;
         };
-        let mut buffer = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        line(&mut buffer.text);
-        buffer.lines += 1;
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let Slot { buffer, own } = &mut *slot;
+        let before = buffer.text.len();
+        line(&mut buffer.text, own);
+        buffer.lines += u64::from(buffer.text.len() > before);
         if buffer.text.len() >= FULL {
-            let full = std::mem::replace(&mut *buffer, self.spare.buffer());
+            let full = std::mem::replace(buffer, self.spare.buffer());
             self.hand_over(full);
         }
     }
@@ -131,9 +141,9 @@ impl AccessLog {
     /// Hands over whatever is buffered.
     pub fn flush(&self) {
         for slot in &self.slots {
-            let mut buffer = slot.lock().unwrap_or_else(PoisonError::into_inner);
-            if !buffer.text.is_empty() {
-                let part = std::mem::replace(&mut *buffer, self.spare.buffer());
+            let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            if !slot.buffer.text.is_empty() {
+                let part = std::mem::replace(&mut slot.buffer, self.spare.buffer());
                 self.hand_over(part);
             }
         }
@@ -157,7 +167,7 @@ impl AccessLog {
     }
 }
 
-impl Drop for AccessLog {
+impl<T> Drop for AccessLog<T> {
     fn drop(&mut self) {
         self.flush();
         self.sender = None;
@@ -255,18 +265,18 @@ mod tests {
     }
 
     /// A log that counts what it loses.
-    fn counting(target: impl Write + Send + 'static) -> (AccessLog, Recorder) {
+    fn counting(target: impl Write + Send + 'static) -> (AccessLog<()>, Recorder) {
         let recorder = Recorder::default();
         let dropped = recorder.counter(names::ACCESS_LOG_DROPPED, &[]);
-        (AccessLog::start(1, Target::stream(target), dropped).unwrap(), recorder)
+        (AccessLog::start([()], Target::stream(target), dropped).unwrap(), recorder)
     }
 
     #[test]
     fn every_line_is_written_by_the_time_the_log_is_dropped() {
         let target = Shared::default();
-        let log = AccessLog::start(2, Target::stream(target.clone()), Counter::noop()).unwrap();
+        let log = AccessLog::start([(), ()], Target::stream(target.clone()), Counter::noop()).unwrap();
         for number in 0..5000 {
-            log.append(number % 2, |line| {
+            log.append(number % 2, |line, ()| {
                 line.extend_from_slice(format!("line {number:>40}\n").as_bytes());
             });
         }
@@ -279,7 +289,7 @@ mod tests {
         let (release, held) = std::sync::mpsc::channel();
         let (log, recorder) = counting(Stuck(held));
         for _ in 0..WAITING + 10 {
-            log.append(0, |line| line.resize(line.len() + FULL, b'x'));
+            log.append(0, |line, ()| line.resize(line.len() + FULL, b'x'));
         }
         assert!(!recorder.render().contains("access_log_dropped_total 0"));
         // Nor does it keep the process when that ends.
@@ -307,10 +317,10 @@ mod tests {
         let target = Full::default();
         let (log, recorder) = counting(target.clone());
         for line in ["line 1\n", "line 2\n", "line 3\n"] {
-            log.append(0, |text| text.extend_from_slice(line.as_bytes()));
+            log.append(0, |text, ()| text.extend_from_slice(line.as_bytes()));
         }
         log.flush();
-        log.append(0, |text| text.extend_from_slice(b"line 4\n"));
+        log.append(0, |text, ()| text.extend_from_slice(b"line 4\n"));
         drop(log);
         assert_eq!(String::from_utf8_lossy(&target.0.0.lock().unwrap()), "line 1\nlin\nline 4\n");
         assert!(recorder.render().contains("tollgate_access_log_dropped_total 2\n"));
@@ -320,8 +330,8 @@ mod tests {
     fn a_file_that_was_moved_away_gets_nothing_more() {
         let folder = tempfile::tempdir().unwrap();
         let (path, old) = (folder.path().join("log"), folder.path().join("log.1"));
-        let log = AccessLog::start(1, Target::file(&path).unwrap(), Counter::noop()).unwrap();
-        log.append(0, |line| line.extend_from_slice(b"one\n"));
+        let log = AccessLog::start([()], Target::file(&path).unwrap(), Counter::noop()).unwrap();
+        log.append(0, |line, ()| line.extend_from_slice(b"one\n"));
         log.flush();
         let until = std::time::SystemTime::now() + Duration::from_secs(10);
         while std::fs::read(&path).unwrap().is_empty() && std::time::SystemTime::now() < until {
@@ -329,7 +339,7 @@ mod tests {
         }
         std::fs::rename(&path, &old).unwrap();
         log.reopen();
-        log.append(0, |line| line.extend_from_slice(b"two\n"));
+        log.append(0, |line, ()| line.extend_from_slice(b"two\n"));
         drop(log);
         let read = |path| std::fs::read_to_string(path).unwrap();
         assert_eq!((read(&old).as_str(), read(&path).as_str()), ("one\n", "two\n"));

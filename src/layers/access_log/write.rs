@@ -114,7 +114,7 @@ impl<'a> Line<'a> {
 
     /// A text, in quotes where it needs them.
     pub(super) fn quoted(&mut self, value: &[u8]) {
-        if self.form == Form::Text && !value.is_empty() && value.iter().all(|&byte| is_plain(byte) && byte != b' ') {
+        if self.form == Form::Text && !value.is_empty() && are_plain(value) && !value.contains(&b' ') {
             self.bytes.extend_from_slice(value);
         } else {
             self.bytes.push(b'"');
@@ -138,7 +138,8 @@ impl<'a> Line<'a> {
     /// Path and query, without values.
     pub(super) fn target(&mut self, target: &Uri) {
         let (path, query) = (target.path(), target.query());
-        let quotes = self.form == Form::Json || !path.bytes().chain(query.unwrap_or_default().bytes()).all(is_plain);
+        let quotes = self.form == Form::Json
+            || ![path, query.unwrap_or_default()].into_iter().all(|part| are_plain(part.as_bytes()));
         if quotes {
             self.bytes.push(b'"');
         }
@@ -155,12 +156,12 @@ impl<'a> Line<'a> {
     pub(super) fn ip(&mut self, address: IpAddr) {
         match address.to_canonical() {
             IpAddr::V4(address) => {
-                for (index, octet) in address.octets().into_iter().enumerate() {
-                    if index > 0 {
-                        self.bytes.push(b'.');
-                    }
-                    self.decimal(u64::from(octet));
+                let [first, second, third, fourth] = address.octets().map(u32::from);
+                for octet in [first, second, third] {
+                    self.small(octet, b'.');
                 }
+                self.small(fourth, b'.');
+                self.bytes.pop();
             }
             IpAddr::V6(address) => {
                 let _ = write!(self.bytes, "{address}");
@@ -183,10 +184,15 @@ impl<'a> Line<'a> {
 
     /// Milliseconds, with three digits behind the point.
     pub(super) fn millis(&mut self, value: Duration) {
-        let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
-        self.decimal(micros / 1000);
-        self.bytes.push(b'.');
-        self.thousandths((micros % 1000) as u32);
+        match value.as_secs() {
+            0 => self.small(value.subsec_millis(), b'.'),
+            seconds => {
+                self.decimal(seconds);
+                self.thousandths(value.subsec_millis());
+                self.bytes.push(b'.');
+            }
+        }
+        self.thousandths(value.subsec_micros() % 1000);
         if self.form == Form::Text {
             self.bytes.extend_from_slice(b"ms");
         }
@@ -196,32 +202,44 @@ impl<'a> Line<'a> {
         self.bytes.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     }
 
+    /// A number below a thousand, and a byte behind it: one piece, whose length is no matter of branches.
+    fn small(&mut self, value: u32, behind: u8) {
+        let [hundreds, tens, ones] = three_digits(value);
+        let length = 2 + usize::from(value > 9) + usize::from(value > 99);
+        let whole = u32::from_be_bytes([hundreds, tens, ones, behind]) << (8 * (4 - length));
+        self.bytes.extend_from_slice(&whole.to_be_bytes());
+        self.bytes.truncate(self.bytes.len() - 4 + length);
+    }
+
     fn thousandths(&mut self, value: u32) {
-        for digit in [value / 100, value / 10 % 10, value % 10] {
-            self.bytes.push(b'0' + digit as u8);
-        }
+        self.bytes.extend_from_slice(&three_digits(value));
     }
 }
 
+fn three_digits(value: u32) -> [u8; 3] {
+    [value / 100, value / 10 % 10, value % 10].map(|digit| b'0' + digit as u8)
+}
+
+/// Whether a byte needs no escape.
 fn is_plain(byte: u8) -> bool {
-    PLAIN[usize::from(byte)]
+    // No branch, so that several are looked at with one instruction.
+    (byte.wrapping_sub(b' ') <= b'~' - b' ') & (byte != b'"') & (byte != b'\\')
 }
 
-/// What needs no escape.
-const PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut byte = 0x20;
-    while byte <= 0x7e {
-        plain[byte] = !matches!(byte as u8, b'"' | b'\\');
-        byte += 1;
+/// Whether none of these needs an escape, looked at sixteen at a time.
+fn are_plain(bytes: &[u8]) -> bool {
+    let all = |bytes: &[u8]| bytes.iter().fold(true, |plain, &byte| plain & is_plain(byte));
+    match bytes.last_chunk::<16>() {
+        // The last sixteen may have been looked at in part.
+        Some(last) => bytes.as_chunks::<16>().0.iter().all(|chunk| all(chunk)) && all(last),
+        None => all(bytes),
     }
-    plain
-};
+}
 
 /// JSON escapes for quotes and for what a terminal would act on: control characters, other ends of lines, and marks that
 /// turn the direction of writing around. `\ufffd` for what is not UTF-8.
 fn escape(line: &mut Vec<u8>, bytes: &[u8]) {
-    if bytes.iter().all(|&byte| is_plain(byte)) {
+    if are_plain(bytes) {
         line.extend_from_slice(bytes);
     } else {
         escape_each(line, bytes);
@@ -278,6 +296,20 @@ mod tests {
     }
 
     #[test]
+    fn one_byte_that_needs_an_escape_is_found_wherever_it_stands() {
+        for length in 0..70 {
+            assert!(are_plain(&vec![b'~'; length]));
+            for at in 0..length {
+                for odd in [0, 0x1f, b'"', b'\\', 0x7f, 0x80, 0xff] {
+                    let mut bytes = vec![b' '; length];
+                    bytes[at] = odd;
+                    assert!(!are_plain(&bytes), "{odd} at {at} of {length}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn values_that_may_be_secrets_are_left_out() {
         for (target, written) in [
             ("/x?a=1&token=secret&flag&b=", "/x?a=***&token=***&***&b=***"),
@@ -297,7 +329,12 @@ mod tests {
         assert_eq!(plain(&|line| line.address("127.0.0.1:80".parse().unwrap())), "127.0.0.1:80");
         assert_eq!(plain(&|line| line.address("[::1]:80".parse().unwrap())), "[::1]:80");
         assert_eq!(plain(&|line| line.ip("::ffff:1.2.3.4".parse().unwrap())), "1.2.3.4");
-        assert_eq!(plain(&|line| line.millis(Duration::from_micros(1_002_003))), "1002.003");
+        assert_eq!(plain(&|line| line.address("255.0.10.100:65535".parse().unwrap())), "255.0.10.100:65535");
+        for (micros, written) in
+            [(1_002_003, "1002.003"), (61_000_999, "61000.999"), (999_999, "999.999"), (10_050, "10.050"), (7, "0.007")]
+        {
+            assert_eq!(plain(&|line| line.millis(Duration::from_micros(micros))), written);
+        }
         assert_eq!(text(Form::Text, |line| line.millis(Duration::from_micros(45))), "0.045ms");
     }
 

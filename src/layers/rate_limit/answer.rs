@@ -2,8 +2,9 @@
 //! (draft-ietf-httpapi-ratelimit-headers), the `X-RateLimit-*` fields of before, and `Retry-After`, rounded up, so that
 //! waiting that long is enough.
 
+use std::cell::RefCell;
+
 use http::{HeaderName, HeaderValue};
-use smallvec::SmallVec;
 
 use super::bucket::Bucket;
 use super::limit::Bound;
@@ -45,6 +46,11 @@ impl Said {
         }
     }
 
+    /// Whether it is nearer to a refusal than another.
+    fn is_tighter(&self, other: &Self) -> bool {
+        (self.passes, self.share_left()) < (other.passes, other.share_left())
+    }
+
     /// What is left, as a share of everything.
     pub fn share_left(&self) -> f32 {
         self.remaining as f32 / self.burst.max(1) as f32
@@ -56,27 +62,40 @@ pub fn seconds(wait: u64) -> u64 {
     wait.div_ceil(SECOND).max(1)
 }
 
+thread_local! {
+    /// Where the state of limits is written: it is part of every answer.
+    static STATES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// Tells of limits, in the way that each of them is to be told of.
-pub fn fields<'a>(
-    said: &(impl Iterator<Item = (&'a Bound, Said)> + Clone),
+pub fn fields<'a>(said: impl Iterator<Item = (&'a Bound, Said)> + Clone, put: impl FnMut(HeaderName, HeaderValue)) {
+    STATES.with_borrow_mut(|states| {
+        states.clear();
+        fields_by(said.filter(|(bound, _)| bound.limit.enforces()), states, put);
+    });
+}
+
+/// The same, with room for what is written.
+fn fields_by<'a>(
+    said: impl Iterator<Item = (&'a Bound, Said)> + Clone,
+    states: &mut Vec<u8>,
     mut put: impl FnMut(HeaderName, HeaderValue),
 ) {
-    let shown = |style: Style| {
-        said.clone().filter(move |(bound, _)| bound.limit.policy.headers == style && bound.limit.enforces())
-    };
-    let mut states = SmallVec::<[u8; 128]>::new();
-    for (bound, said) in shown(Style::Draft) {
-        state(bound, &said, &mut states);
+    let (mut drafts, mut tightest) = (None, None::<Said>);
+    for (bound, said) in said.clone() {
+        match bound.limit.policy.headers {
+            Style::Draft => {
+                drafts = Some(if drafts.is_none() { policy_of(bound, &said) } else { None });
+                state(bound, &said, states);
+            }
+            Style::Legacy if tightest.is_none_or(|tightest| said.is_tighter(&tightest)) => tightest = Some(said),
+            Style::Legacy | Style::Off => {}
+        }
     }
-    if !states.is_empty() {
-        put(RATELIMIT_POLICY, policies(shown(Style::Draft)));
-        put(RATELIMIT, HeaderValue::from_bytes(&states).unwrap_or(HeaderValue::from_static("")));
+    if let Some(of_one) = drafts {
+        put(RATELIMIT_POLICY, of_one.unwrap_or_else(|| policies(said)));
+        put(RATELIMIT, HeaderValue::from_bytes(states).unwrap_or(HeaderValue::from_static("")));
     }
-    let tightest = shown(Style::Legacy).map(|(_, said)| said).min_by(|one, other| {
-        (one.passes, one.share_left())
-            .partial_cmp(&(other.passes, other.share_left()))
-            .unwrap_or(std::cmp::Ordering::Equal)
-    });
     if let Some(said) = tightest {
         put(X_RATELIMIT_LIMIT, HeaderValue::from(said.burst));
         put(X_RATELIMIT_REMAINING, HeaderValue::from(said.remaining));
@@ -84,16 +103,16 @@ pub fn fields<'a>(
     }
 }
 
-/// What limits there are. Of one alone it is known from before.
-fn policies<'a>(mut shown: impl Iterator<Item = (&'a Bound, Said)> + Clone) -> HeaderValue {
-    let all = shown.clone();
-    if let (Some((bound, said)), None) = (shown.next(), shown.next()) {
-        let same = |bucket: Bucket| (bucket.burst(), bucket.unit()) == (said.burst, said.unit);
-        if let Some(plan) = bound.limit.plans.iter().find(|plan| same(plan.bucket)) {
-            return plan.told.clone();
-        }
-    }
-    let text = all.map(|(bound, said)| match bound.limit.policy.measure {
+/// What the list of limits is where there is only this one, if that is known from before.
+fn policy_of(bound: &Bound, said: &Said) -> Option<HeaderValue> {
+    let same = |bucket: Bucket| (bucket.burst(), bucket.unit()) == (said.burst, said.unit);
+    bound.limit.plans.iter().find(|plan| same(plan.bucket)).map(|plan| plan.told.clone())
+}
+
+/// What limits there are.
+fn policies<'a>(said: impl Iterator<Item = (&'a Bound, Said)>) -> HeaderValue {
+    let shown = said.filter(|(bound, _)| bound.limit.policy.headers == Style::Draft);
+    let text = shown.map(|(bound, said)| match bound.limit.policy.measure {
         Measure::Rate(_) => policy(&bound.limit.policy.name, said.burst, said.unit),
         Measure::InFlight(most) => format!("\"{}\";q={most};qu=\"concurrent-requests\"", bound.limit.policy.name),
     });
@@ -105,15 +124,17 @@ pub fn policy(name: &str, burst: u32, unit: u64) -> String {
     format!("\"{name}\";q={burst};w={}", unit.saturating_mul(u64::from(burst)).div_ceil(SECOND))
 }
 
+/// What its item in the list of what is left begins with.
+pub fn opening(name: &str) -> String {
+    format!("\"{name}\";r=")
+}
+
 /// Adds what is left of one limit to the list; by hand, for it is part of every answer.
-fn state(bound: &Bound, said: &Said, states: &mut SmallVec<[u8; 128]>) {
-    let name = bound.limit.policy.name.as_bytes();
+fn state(bound: &Bound, said: &Said, states: &mut Vec<u8>) {
     if !states.is_empty() {
         states.extend_from_slice(b", ");
     }
-    states.push(b'"');
-    states.extend_from_slice(name);
-    states.extend_from_slice(b"\";r=");
+    states.extend_from_slice(&bound.limit.opening);
     states.extend_from_slice(itoa::Buffer::new().format(said.remaining).as_bytes());
     if said.unit > 0 {
         states.extend_from_slice(b";t=");

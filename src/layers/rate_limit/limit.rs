@@ -25,6 +25,8 @@ pub struct Limit {
     pub policy: Arc<LimitPolicy>,
     /// What it remembers.
     pub memory: Arc<Memory>,
+    /// What its item begins with in the list of what is left.
+    pub opening: Box<[u8]>,
     /// Finds the keys of requests.
     pub keyer: Keyer,
     /// Its buckets, by plan; none where it counts requests at a time.
@@ -112,6 +114,7 @@ impl Limit {
         Arc::new(Self {
             keyer: Keyer::new(&policy.key, policy.ipv6_prefix, memory.seeds.clone()),
             redis: redis.filter(|_| policy.is_shared()).cloned(),
+            opening: answer::opening(&policy.name).into_bytes().into(),
             policy: policy.clone(),
             memory,
             plans,

@@ -226,7 +226,7 @@ impl Limits {
         for stay in round.stays {
             request.exchange.keep(Box::new(stay));
         }
-        answer::fields(&self.said(meetings), |name, value| request.exchange.tells.push((name, value)));
+        answer::fields(self.said(meetings), |name, value| request.exchange.tells.push((name, value)));
         Ok(())
     }
 
@@ -243,7 +243,7 @@ impl Limits {
             Some(said) => answer::too_many(bound, said.wait),
             None => answer::nobody_knows(bound),
         };
-        answer::fields(&self.said(meetings), |name, value| reject.fields.push((name, value)));
+        answer::fields(self.said(meetings), |name, value| reject.fields.push((name, value)));
         reject
     }
 

@@ -14,7 +14,8 @@ def rows(root, folder, origins):
         port = 8140 + at
         own = pathlib.Path(folder) / f"row{at}"
         own.mkdir()
-        file, text, command = make(port, own / "access.log")
+        (own / "log").mkdir()
+        file, text, command = make(port, own / "log" / "access.log")
         (own / file).write_text(text.replace("FOLDER", str(own)))
         yield name, plain, port, command(own)
 

@@ -43,8 +43,9 @@ const RECORDED: u64 = 33;
 /// Both for a request that is answered from the cache.
 const HIT: (u64, u64) = (14, 3_500);
 
-/// Requests before counting: connections are up, buffers have grown, counters of this route exist.
-const WARM: u64 = 200;
+/// Requests before counting: connections are up, the buffers of the log have grown and come back, counters of this route
+/// exist.
+const WARM: u64 = 2_000;
 /// Requests that are counted.
 const COUNTED: u64 = 1000;
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode, EventKind};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
@@ -85,8 +85,9 @@ struct Watching {
 
 impl Watching {
     fn new(places: Vec<PathBuf>, hurry: Arc<Notify>, old: Option<&Self>) -> Self {
-        let heard = move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| says_something(event.kind)) {
+        let ours = places.clone();
+        let heard = move |event: notify::Result<Event>| {
+            if event.is_ok_and(|event| says_something(&event, &ours)) {
                 hurry.notify_one();
             }
         };
@@ -109,10 +110,41 @@ impl Watching {
     }
 }
 
-/// Whether something may be different. Reading is not: we read ourselves.
-fn says_something(kind: EventKind) -> bool {
-    match kind {
-        EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
+/// Whether something may be different. Reading is nothing: we read ourselves. Nor is it news that somebody writes to a file
+/// beside ours: an access log there would otherwise have all of them read again once a second.
+fn says_something(event: &Event, ours: &[PathBuf]) -> bool {
+    let of_ours = |path: &PathBuf| ours.contains(path) || path.extension().is_some_and(|ending| ending == "toml");
+    match event.kind {
+        EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write) => false,
+        EventKind::Access(_) | EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)) => {
+            event.paths.is_empty() || event.paths.iter().any(of_ours)
+        }
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{CreateKind, DataChange, RenameMode};
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_beside_our_files_is_no_news() {
+        let ours = [PathBuf::from("/etc/tollgate/secret")];
+        let says = |kind, path: &str| says_something(&Event::new(kind).add_path(path.into()), &ours);
+        let written = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+        let closed = EventKind::Access(AccessKind::Close(AccessMode::Write));
+        for kind in [written, closed] {
+            assert!(says(kind, "/etc/tollgate/secret") && says(kind, "/etc/tollgate/conf.d/new.toml"));
+            assert!(!says(kind, "/etc/tollgate/access.log"));
+        }
+        assert!(!says(EventKind::Access(AccessKind::Open(AccessMode::Any)), "/etc/tollgate/secret"));
+        // A file may take the place of one of ours, or of what one of ours points to.
+        for kind in
+            [EventKind::Create(CreateKind::Any), EventKind::Modify(ModifyKind::Name(RenameMode::To)), EventKind::Any]
+        {
+            assert!(says(kind, "/etc/tollgate/..data"));
+        }
     }
 }

@@ -12,14 +12,15 @@ use std::time::Duration;
 
 use metrics::Counter;
 
-/// A buffer is handed over at this size; one write(2) of 64 KiB costs 0.14 µs a line where one per line costs 2.5 µs.
-const FULL: usize = 64 * 1024;
+/// A buffer is handed over at this size. What a line costs beyond its making: 0.09 µs with 256 KiB, 0.22 with 128, 0.38
+/// with 64 (in a file; 150 rounds of 6,000 requests each).
+const FULL: usize = 256 * 1024;
 /// Bytes that are kept free in a buffer for the line that fills it.
 const LINE: usize = 2 * 1024;
 /// Empty buffers that are kept.
 const SPARE: usize = 4;
 /// Full buffers that may wait for the thread.
-const WAITING: usize = 64;
+const WAITING: usize = 16;
 /// How long the end of the log waits for what is buffered: a pipe that nobody reads must not keep the process.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 

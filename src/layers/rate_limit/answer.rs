@@ -2,13 +2,13 @@
 //! (draft-ietf-httpapi-ratelimit-headers), the `X-RateLimit-*` fields of before, and `Retry-After`, rounded up, so that
 //! waiting that long is enough.
 
-use std::cell::RefCell;
+use std::io::{self, Write};
 
 use http::{HeaderName, HeaderValue};
 
 use super::bucket::Bucket;
 use super::limit::Bound;
-use super::policy::{Measure, Style};
+use super::policy::{MOST, Measure, Style};
 use crate::base::reject::{Reason, Reject};
 
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -62,31 +62,20 @@ pub fn seconds(wait: u64) -> u64 {
     wait.div_ceil(SECOND).max(1)
 }
 
-thread_local! {
-    /// Where the state of limits is written: it is part of every answer.
-    static STATES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
+/// Room for the state of as many limits as a route may have, with names as long as they may be.
+const ROOM: usize = MOST * 112;
 
 /// Tells of limits, in the way that each of them is to be told of.
-pub fn fields<'a>(said: impl Iterator<Item = (&'a Bound, Said)> + Clone, put: impl FnMut(HeaderName, HeaderValue)) {
-    STATES.with_borrow_mut(|states| {
-        states.clear();
-        fields_by(said.filter(|(bound, _)| bound.limit.enforces()), states, put);
-    });
-}
-
-/// The same, with room for what is written.
-fn fields_by<'a>(
-    said: impl Iterator<Item = (&'a Bound, Said)> + Clone,
-    states: &mut Vec<u8>,
-    mut put: impl FnMut(HeaderName, HeaderValue),
-) {
+pub fn fields<'a>(said: impl Iterator<Item = (&'a Bound, Said)> + Clone, mut put: impl FnMut(HeaderName, HeaderValue)) {
+    let said = said.filter(|(bound, _)| bound.limit.enforces());
+    let mut room = [0; ROOM];
+    let mut rest = &mut room[..];
     let (mut drafts, mut tightest) = (None, None::<Said>);
     for (bound, said) in said.clone() {
         match bound.limit.policy.headers {
             Style::Draft => {
+                let _ = state(bound, &said, drafts.is_some(), &mut rest);
                 drafts = Some(if drafts.is_none() { policy_of(bound, &said) } else { None });
-                state(bound, &said, states);
             }
             Style::Legacy if tightest.is_none_or(|tightest| said.is_tighter(&tightest)) => tightest = Some(said),
             Style::Legacy | Style::Off => {}
@@ -94,7 +83,8 @@ fn fields_by<'a>(
     }
     if let Some(of_one) = drafts {
         put(RATELIMIT_POLICY, of_one.unwrap_or_else(|| policies(said)));
-        put(RATELIMIT, HeaderValue::from_bytes(states).unwrap_or(HeaderValue::from_static("")));
+        let left = rest.len();
+        put(RATELIMIT, HeaderValue::from_bytes(&room[..ROOM - left]).unwrap_or(HeaderValue::from_static("")));
     }
     if let Some(said) = tightest {
         put(X_RATELIMIT_LIMIT, HeaderValue::from(said.burst));
@@ -130,16 +120,17 @@ pub fn opening(name: &str) -> String {
 }
 
 /// Adds what is left of one limit to the list; by hand, for it is part of every answer.
-fn state(bound: &Bound, said: &Said, states: &mut Vec<u8>) {
-    if !states.is_empty() {
-        states.extend_from_slice(b", ");
+fn state(bound: &Bound, said: &Said, more: bool, states: &mut &mut [u8]) -> io::Result<()> {
+    if more {
+        states.write_all(b", ")?;
     }
-    states.extend_from_slice(&bound.limit.opening);
-    states.extend_from_slice(itoa::Buffer::new().format(said.remaining).as_bytes());
+    states.write_all(&bound.limit.opening)?;
+    states.write_all(itoa::Buffer::new().format(said.remaining).as_bytes())?;
     if said.unit > 0 {
-        states.extend_from_slice(b";t=");
-        states.extend_from_slice(itoa::Buffer::new().format(said.reset()).as_bytes());
+        states.write_all(b";t=")?;
+        states.write_all(itoa::Buffer::new().format(said.reset()).as_bytes())?;
     }
+    Ok(())
 }
 
 /// The refusal of a request that has to wait so long, for this limit.

@@ -57,7 +57,9 @@ pub struct Exchange {
     pub unvouched: bool,
     /// The trace that it belongs to, where there is one.
     pub trace: Option<Trace>,
-    /// The limit that refused it, or the one of which it left the least.
+    /// Whether somebody will write down what became of it.
+    pub logged: bool,
+    /// The limit that refused it, or the one of which it left the least, where that will be written down.
     pub limit: Option<Arc<str>>,
     /// The share that it left of that one.
     limit_left: f32,
@@ -185,6 +187,7 @@ impl Exchange {
             identity: None,
             unvouched: false,
             trace: None,
+            logged: false,
             limit: None,
             limit_left: 1.0,
             deadline: None,
@@ -253,7 +256,7 @@ impl Exchange {
 
     /// Notes a limit that lets this pass and then has such a share left, if none that it has met has less.
     pub fn meets_limit(&mut self, name: &Arc<str>, left: f32) {
-        if self.limit.is_none() || left < self.limit_left {
+        if self.logged && (self.limit.is_none() || left < self.limit_left) {
             self.limit = Some(name.clone());
             self.limit_left = left;
         }

@@ -75,6 +75,8 @@ pub struct Survey {
     pub trace: bool,
     /// Any `X-Tollgate-Trace`.
     pub account: bool,
+    /// The place of `User-Agent` among the fields, counted from one; 0 where there is none.
+    pub agent: usize,
 }
 
 /// Which of the fields that end at this hop (RFC 9110 §7.6.1) a message has. Each is looked up only where it is there:
@@ -165,6 +167,7 @@ impl Survey {
             | (16, "x-forwarded-host")
             | (17, "x-forwarded-proto")
             | (18, "x-forwarded-prefix") => self.forwarding = true,
+            (10, "user-agent") => self.agent = self.count,
             (10, "tracestate") | (11, "traceparent") => self.trace = true,
             (12, "x-request-id") => self.request_id = true,
             (17, "x-request-timeout") => self.timeout = true,

@@ -47,14 +47,13 @@ impl<'a> Line<'a> {
     }
 
     /// The moment, which every line begins with: the second as text, and the milliseconds.
-    pub(super) fn time(&mut self, second: &str, millis: u32) {
+    pub(super) fn time<const N: usize>(&mut self, second: &[u8; N], millis: u32) {
         if self.form == Form::Json {
             self.bytes.extend_from_slice(b"{\"time\":\"");
         }
-        self.bytes.extend_from_slice(second.as_bytes());
-        self.bytes.push(b'.');
-        self.thousandths(millis);
-        self.bytes.push(b'Z');
+        self.bytes.extend_from_slice(second);
+        let [hundreds, tens, ones] = three_digits(millis);
+        self.bytes.extend_from_slice(&[b'.', hundreds, tens, ones, b'Z']);
         if self.form == Form::Json {
             self.bytes.push(b'"');
         }
@@ -96,8 +95,8 @@ impl<'a> Line<'a> {
         self.bytes.push(b'"');
     }
 
-    /// A text that has nothing to escape and no spaces.
-    #[inline]
+    /// A text that has nothing to escape and no spaces. Inline, so that one whose length is known is copied without a call.
+    #[inline(always)]
     pub(super) fn plain(&mut self, name: Name, value: &[u8]) {
         let quotes = self.form == Form::Json;
         self.bytes.extend_from_slice(if quotes { name.json_text } else { name.text }.as_bytes());
@@ -199,7 +198,13 @@ impl<'a> Line<'a> {
     }
 
     pub(super) fn decimal(&mut self, value: u64) {
-        self.bytes.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+        match u32::try_from(value) {
+            Ok(value) if value < 1000 => {
+                self.small(value, b' ');
+                self.bytes.pop();
+            }
+            _ => self.bytes.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
+        }
     }
 
     /// A number below a thousand, and a byte behind it: one piece, whose length is no matter of branches.

@@ -205,9 +205,11 @@ impl Limits {
 
     /// Counts the decision, and says it.
     fn conclude(&self, request: &mut Request, meetings: &mut [Meeting], round: Round) -> Result<(), Reject> {
+        let mut all_pass = true;
         for (bound, meeting) in self.bounds.iter().zip(&*meetings) {
-            let counts = bound.limit.memory.counts.of(bound.limit.policy.mode);
-            match meeting.passes() {
+            let (counts, passes) = (bound.limit.memory.counts.of(bound.limit.policy.mode), meeting.passes());
+            all_pass &= meeting.said.is_none_or(|said| said.passes);
+            match passes {
                 true if !round.refused => counts.allowed.fetch_add(1, Ordering::Relaxed),
                 false => counts.refused.fetch_add(1, Ordering::Relaxed),
                 true => 0,
@@ -217,11 +219,13 @@ impl Limits {
             self.bounds.iter().zip(&mut *meetings).for_each(|(bound, meeting)| meeting.untake(bound.cost));
             return Err(self.refuse(request, meetings));
         }
-        if self.said(meetings).any(|(_, said)| !said.passes) {
+        if !all_pass {
             self.let_go(request, meetings);
         }
-        for (bound, said) in self.said(meetings).filter(|(bound, _)| bound.limit.enforces()) {
-            request.exchange.meets_limit(&bound.limit.memory.name, said.share_left());
+        if request.exchange.logged {
+            for (bound, said) in self.said(meetings).filter(|(bound, _)| bound.limit.enforces()) {
+                request.exchange.meets_limit(&bound.limit.memory.name, said.share_left());
+            }
         }
         for stay in round.stays {
             request.exchange.keep(Box::new(stay));

@@ -247,7 +247,7 @@ pub struct AccessLog(pub Arc<Lines>);
 
 impl Gate for AccessLog {
     type Pass = ();
-    fn finishes(&self) -> bool {
+    fn finishes(&self, _: &Self::Pass) -> bool {
         false
     }
 

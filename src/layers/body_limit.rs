@@ -15,7 +15,7 @@ impl Gate for BodyLimit {
     const NAME: Option<&'static str> = Some("body_limit");
 
     type Pass = ();
-    fn finishes(&self) -> bool {
+    fn finishes(&self, _: &Self::Pass) -> bool {
         false
     }
 

@@ -16,7 +16,7 @@ impl Gate for Deadline {
     const NAME: Option<&'static str> = Some("deadline");
 
     type Pass = ();
-    fn finishes(&self) -> bool {
+    fn finishes(&self, _: &Self::Pass) -> bool {
         false
     }
 

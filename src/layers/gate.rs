@@ -56,8 +56,8 @@ pub trait Gate: Send + Sync + 'static {
     /// Tells what it goes by, before it is asked: for a request whose client hears of it.
     fn tell(&self, _request: &mut Request) {}
 
-    /// Whether it wants to look at outcomes on their way out: one that does not need not be kept for that.
-    fn finishes(&self) -> bool {
+    /// Whether it wants to look at the outcome of what has passed like this: if not, it need not be kept for that.
+    fn finishes(&self, _pass: &Self::Pass) -> bool {
         true
     }
 
@@ -170,7 +170,7 @@ impl<G: Gate, S: Serve> Serve for Gated<G, S> {
     fn serve(&self, mut request: Request) -> Self::Future {
         let Some(gate) = &self.gate else { return self.inner.serve(request) };
         let until = match asked(&**gate, &mut request) {
-            Verdict::Pass(_) if !gate.finishes() => return self.inner.serve(request),
+            Verdict::Pass(pass) if !gate.finishes(&pass) => return self.inner.serve(request),
             Verdict::Pass(pass) => {
                 return Self::Future::work(Box::pin(see_off(gate.clone(), pass, self.inner.serve(request))));
             }
@@ -227,6 +227,7 @@ async fn wait<G: Gate, S: Serve>(gate: Arc<G>, inner: S, mut request: Request, m
         };
         account::hear::<G>(&mut request, &verdict);
         until = match verdict {
+            Verdict::Pass(pass) if !gate.finishes(&pass) => return inner.serve(request).await,
             Verdict::Pass(pass) => return see_off(gate, pass, inner.serve(request)).await,
             Verdict::Refuse(reject) => return refuse(reject, request),
             Verdict::Answer(reply) => return answer(reply, request),

@@ -37,7 +37,7 @@ impl Gate for InFlight {
     const NAME: Option<&'static str> = Some("in_flight");
 
     type Pass = ();
-    fn finishes(&self) -> bool {
+    fn finishes(&self, _: &Self::Pass) -> bool {
         false
     }
 

@@ -41,7 +41,7 @@ impl Gate for IpAccess {
     const NAME: Option<&'static str> = Some("ip_access");
 
     type Pass = ();
-    fn finishes(&self) -> bool {
+    fn finishes(&self, _: &Self::Pass) -> bool {
         false
     }
 

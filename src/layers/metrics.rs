@@ -143,7 +143,7 @@ pub struct Metrics(pub Arc<RouteMetrics>);
 
 impl Gate for Metrics {
     type Pass = ();
-    fn finishes(&self) -> bool {
+    fn finishes(&self, _: &Self::Pass) -> bool {
         false
     }
 

@@ -30,7 +30,7 @@ impl Gate for PathGuard {
     const NAME: Option<&'static str> = Some("path_guard");
 
     type Pass = ();
-    fn finishes(&self) -> bool {
+    fn finishes(&self, _: &Self::Pass) -> bool {
         false
     }
 

@@ -71,7 +71,7 @@ impl RequestId {
 
 impl Gate for RequestId {
     type Pass = ();
-    fn finishes(&self) -> bool {
+    fn finishes(&self, _: &Self::Pass) -> bool {
         false
     }
 

@@ -99,6 +99,10 @@ pub struct TraceGate(pub Arc<Trace>);
 impl Gate for TraceGate {
     type Pass = ();
 
+    fn finishes(&self, (): &()) -> bool {
+        false
+    }
+
     fn check(&self, request: &mut Request) -> Result<(), Reject> {
         let Request { head, exchange, .. } = request;
         let tracer = &self.0.tracer;
@@ -139,22 +143,31 @@ impl Observer for Trace {
     }
 }
 
+/// Whether a step was noted.
+#[derive(Clone, Copy, Debug)]
+pub struct Noted(bool);
+
 /// Notes how long something takes that a request passes: from here until the next step begins, or until the outcome comes
 /// back.
 #[derive(Debug)]
 pub struct Step(pub &'static str);
 
 impl Gate for Step {
-    type Pass = ();
+    type Pass = Noted;
 
-    fn check(&self, request: &mut Request) -> Result<(), Reject> {
-        if let Some(place) = request.exchange.trace.as_mut().filter(|place| place.record.is_some()) {
-            place.begin(self.0, clock::now(), None);
-        }
-        Ok(())
+    fn check(&self, request: &mut Request) -> Result<Noted, Reject> {
+        let Some(place) = request.exchange.trace.as_mut().filter(|place| place.record.is_some()) else {
+            return Ok(Noted(false));
+        };
+        place.begin(self.0, clock::now(), None);
+        Ok(Noted(true))
     }
 
-    fn finish(&self, (): (), outcome: &mut Outcome) {
+    fn finishes(&self, noted: &Noted) -> bool {
+        noted.0
+    }
+
+    fn finish(&self, _: Noted, outcome: &mut Outcome) {
         let (exchange, failure) = match outcome {
             Ok(response) => (&mut response.exchange, None),
             Err(refused) => (&mut refused.exchange, Some(refused.reject.reason.facts().code)),

@@ -111,7 +111,7 @@ impl Gate for Auth {
     const NAME: Option<&'static str> = Some("auth");
 
     type Pass = ();
-    fn finishes(&self) -> bool {
+    fn finishes(&self, _: &Self::Pass) -> bool {
         false
     }
 

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use http::{HeaderName, HeaderValue};
 
 use super::bucket::Bucket;
-use super::limit::Bound;
+use super::limit::{Bound, Plan};
 use super::policy::{MOST, Measure, Style};
 use crate::base::reject::{Reason, Reject};
 
@@ -65,6 +65,24 @@ pub fn seconds(wait: u64) -> u64 {
 /// Room for the state of as many limits as a route may have, with names as long as they may be.
 const ROOM: usize = MOST * 112;
 
+/// Room for that of one.
+const ROOM_OF_ONE: usize = ROOM / MOST;
+
+/// Tells of one limit that counts by this plan, and of no other.
+pub fn fields_of_one(bound: &Bound, plan: &Plan, said: Said, mut put: impl FnMut(HeaderName, HeaderValue)) {
+    match bound.limit.policy.headers {
+        Style::Draft => {
+            let mut room = [0; ROOM_OF_ONE];
+            let mut rest = &mut room[..];
+            let _ = state(bound, &said, false, &mut rest);
+            let left = rest.len();
+            put(RATELIMIT_POLICY, plan.told.clone());
+            put(RATELIMIT, value(&room[..ROOM_OF_ONE - left]));
+        }
+        Style::Legacy | Style::Off => fields(std::iter::once((bound, said)), put),
+    }
+}
+
 /// Tells of limits, in the way that each of them is to be told of.
 pub fn fields<'a>(said: impl Iterator<Item = (&'a Bound, Said)> + Clone, mut put: impl FnMut(HeaderName, HeaderValue)) {
     let said = said.filter(|(bound, _)| bound.limit.enforces());
@@ -84,13 +102,17 @@ pub fn fields<'a>(said: impl Iterator<Item = (&'a Bound, Said)> + Clone, mut put
     if let Some(of_one) = drafts {
         put(RATELIMIT_POLICY, of_one.unwrap_or_else(|| policies(said)));
         let left = rest.len();
-        put(RATELIMIT, HeaderValue::from_bytes(&room[..ROOM - left]).unwrap_or(HeaderValue::from_static("")));
+        put(RATELIMIT, value(&room[..ROOM - left]));
     }
     if let Some(said) = tightest {
         put(X_RATELIMIT_LIMIT, HeaderValue::from(said.burst));
         put(X_RATELIMIT_REMAINING, HeaderValue::from(said.remaining));
         put(X_RATELIMIT_RESET, HeaderValue::from(said.reset()));
     }
+}
+
+fn value(text: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(text).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// What the list of limits is where there is only this one, if that is known from before.

@@ -7,7 +7,7 @@ use http::HeaderMap;
 
 use super::limit::Limit;
 use super::memory::Memories;
-use super::policy::{KeyPart, LimitPolicy, RatePolicy, Rates, Scope, Style};
+use super::policy::{KeyPart, LimitPolicy, Measure, RatePolicy, Rates, Scope, Style};
 use super::*;
 use crate::base::body::RequestBody;
 use crate::base::client::Client;
@@ -88,6 +88,35 @@ fn a_client_gets_what_it_may_and_hears_what_is_left() {
 }
 
 #[test]
+fn a_limit_says_the_same_alone_and_in_company() {
+    for style in [Style::Draft, Style::Legacy, Style::Off] {
+        let mut limit = rated("limit", "5/h");
+        limit.headers = style;
+        let mut onlooker = rated("onlooker", "1000/h");
+        onlooker.mode = Mode::Observe;
+        let (here, there) = (Memories::default(), Memories::default());
+        let alone = gate(&here, &[(&limit, 2)]);
+        let beside = gate(&there, &[(&limit, 2), (&onlooker, 1)]);
+        for round in 0..3 {
+            let said = [&alone, &beside].map(|gate| {
+                let mut request = request("10.0.0.1");
+                request.exchange.logged = true;
+                let outcome = gate.check(&mut request).map_or_else(|reject| Some(reject.fields), |_| None);
+                (outcome, request.exchange.limit.clone(), told(request))
+            });
+            assert_eq!(said[0], said[1], "{style:?}, {round}");
+            assert_eq!(said[0].0.is_none(), round < 2);
+        }
+        let counts = |memories: &Memories| {
+            let memory = memories.get("limit", 1);
+            let counts = memory.counts.of(Mode::Enforce);
+            (counts.allowed.load(Ordering::Relaxed), counts.refused.load(Ordering::Relaxed))
+        };
+        assert_eq!((counts(&here), counts(&there)), ((2, 1), (2, 1)));
+    }
+}
+
+#[test]
 fn what_one_refuses_costs_nothing_of_the_others() {
     let memories = Memories::default();
     let (wide, narrow) = (rated("wide", "10/h"), keyed(rated("narrow", "1/h"), KeyPart::Global));
@@ -121,10 +150,10 @@ fn many_threads_take_no_more_than_there_is_from_several_limits_at_once() {
 fn what_an_inner_limit_refuses_is_given_back_by_the_outer_one() {
     let memories = Memories::default();
     let outer = standing(Standing::Early { alone: false }, &memories, &[(&rated("outer", "5/h"), 2)]);
-    assert!(outer.finishes());
     for _ in 0..10 {
         let mut request = request("10.0.0.1");
         let passed = outer.check(&mut request).unwrap();
+        assert!(outer.finishes(&passed));
         let reject = Box::new(Reject::new(Reason::RateLimited, "an inner one"));
         let mut outcome = Err(Refused { reject, exchange: request.exchange });
         outer.finish(passed, &mut outcome);

@@ -40,6 +40,10 @@ async fn what_is_kept_and_what_is_coming_stay_within_their_bounds() {
             assert!(bytes <= MEMORY + MEMORY / 10, "{state}");
         }
     }
+    // One after the other, so that there is room for each while it comes.
+    for number in 0..40 {
+        assert_eq!(get(gate.address(), &format!("/250000/last/{number}")).await.content.bytes.len(), 250_000);
+    }
     let page = gate.metrics().await;
     let value = |name: &str| -> f64 {
         page.lines()

@@ -199,6 +199,7 @@ impl<'a> Line<'a> {
 
     pub(super) fn decimal(&mut self, value: u64) {
         match u32::try_from(value) {
+            Ok(value) if value < 10 => self.bytes.push(b'0' + value as u8),
             Ok(value) if value < 1000 => {
                 self.small(value, b' ');
                 self.bytes.pop();
@@ -207,8 +208,12 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// A number below a thousand, and a byte behind it: one piece, whose length is no matter of branches.
+    /// A number below a thousand, and a byte behind it: one piece, whose length is no matter of branches. Most have one digit.
+    #[inline]
     fn small(&mut self, value: u32, behind: u8) {
+        if value < 10 {
+            return self.bytes.extend_from_slice(&[b'0' + value as u8, behind]);
+        }
         let [hundreds, tens, ones] = three_digits(value);
         let length = 2 + usize::from(value > 9) + usize::from(value > 99);
         let whole = u32::from_be_bytes([hundreds, tens, ones, behind]) << (8 * (4 - length));

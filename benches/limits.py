@@ -15,6 +15,7 @@ def tollgate(root, port, origins, limit, log="off"):
     addresses = ", ".join(f'"127.0.0.1:{origin}"' for origin in origins)
     # Redis counts no more than a million a second.
     tables = {"plain": "", "local": '[rate_limits.a]\nrate = "1000000/s"\n',
+              "silent": '[rate_limits.a]\nrate = "1000000/s"\nheaders = "off"\n',
               "redis": f'[rate_limits.a]\nrate = "1000000/s"\nstore = "redis"\n[redis]\nurl = "redis://127.0.0.1:{REDIS}/0"\n'}[limit]
     uses = 'rate_limit = "a"\n' if tables else ""
     text = (f'[[routes]]\nprefix = "/"\nupstream = "u"\n{uses}[server]\nlisten = ["127.0.0.1:{port}"]\nworkers = 1\n'
@@ -72,6 +73,7 @@ def rows(root, folder, origins):
     """Name, the row that it is compared with, port and command of each; those that are not installed are left out."""
     makers = [("tollgate", None, lambda port: tollgate(root, port, origins, "plain")),
               ("tollgate, local", "tollgate", lambda port: tollgate(root, port, origins, "local")),
+              ("tollgate, local, nobody is told", "tollgate", lambda port: tollgate(root, port, origins, "silent")),
               ("tollgate, redis", "tollgate", lambda port: tollgate(root, port, origins, "redis")),
               ("nginx", None, lambda port: nginx(port, origins, False)),
               ("nginx, limit_req", "nginx", lambda port: nginx(port, origins, True)),

@@ -110,28 +110,33 @@ impl RateLimit {
         }
     }
 
-    /// Whether the one limit that most routes have lets a request pass. If not, nothing has happened yet, and it is asked like
-    /// any others: only what passes is worth a way of its own, which takes 700 instructions fewer.
-    fn passes_at_once(&self, request: &mut Request) -> bool {
-        let [bound] = &*self.limits.bounds else { return false };
+    /// Asks the one limit that most routes have, where it is alone and counted here. Without a list and its rounds, what passes
+    /// takes 700 instructions fewer.
+    fn ask_one(&self, request: &mut Request) -> Option<Result<(), Reject>> {
+        let [bound] = &*self.limits.bounds else { return None };
         if self.limits.redis.is_some() || self.gives_back() {
-            return false;
+            return None;
         }
         let seen = Seen { exchange: &request.exchange, headers: &request.head.headers };
         let (limit, memory) = (&bound.limit, &bound.limit.memory);
-        let Some(plan) = limit.plans.get(limit.plan(seen)) else { return false };
-        let time = memory.time(self.now(request));
-        let cell = memory.cells.lock(bound.key(seen), time);
+        let (number, key, now) = (limit.plan(seen), bound.key(seen), self.now(request));
+        let plan = limit.plans.get(number)?;
+        let time = memory.time(now);
+        let cell = memory.cells.lock(key, time);
         let tested = plan.bucket.test(cell.get(), time, bound.cost);
-        let Some(state) = tested.taken else { return false };
+        let said = round::said(&tested, plan.bucket, tested.taken.is_some());
+        let Some(state) = tested.taken else {
+            drop(cell);
+            let mut meeting = [Meeting { key, plan: number, place: Place::Here, said: Some(said) }];
+            return Some(self.limits.conclude(request, &mut meeting, Round::over(now, limit.enforces())));
+        };
         cell.set(state);
         memory.counts.of(limit.policy.mode).allowed.fetch_add(1, Ordering::Relaxed);
         if limit.enforces() {
-            let said = round::said(&tested, plan.bucket, true);
             request.exchange.meets_limit(&memory.name, said.share_left());
             answer::fields_of_one(bound, plan, said, |name, value| request.exchange.tells.push((name, value)));
         }
-        true
+        Some(Ok(()))
     }
 
     /// Asks the limits that are counted here, which are all of them for now.
@@ -148,8 +153,8 @@ impl Gate for RateLimit {
     type Pass = Passed;
 
     fn check(&self, request: &mut Request) -> Result<Passed, Reject> {
-        if self.passes_at_once(request) {
-            return Ok(Passed(Vec::new()));
+        if let Some(asked) = self.ask_one(request) {
+            return asked.map(|()| Passed(Vec::new()));
         }
         let mut meetings = self.limits.meet(request);
         self.limits.go_without_redis(&mut meetings);
@@ -157,8 +162,8 @@ impl Gate for RateLimit {
     }
 
     fn look(&self, request: &mut Request) -> Verdict<Passed> {
-        if self.passes_at_once(request) {
-            return Verdict::Pass(Passed(Vec::new()));
+        if let Some(asked) = self.ask_one(request) {
+            return verdict(asked.map(|()| Passed(Vec::new())));
         }
         let limits = &self.limits;
         let mut meetings = limits.meet(request);

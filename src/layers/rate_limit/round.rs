@@ -134,6 +134,11 @@ impl Round {
         Self { now, commit, refused: false, stays: Vec::new() }
     }
 
+    /// A round that was all there was to ask.
+    pub(super) fn over(now: Instant, refused: bool) -> Self {
+        Self { refused, ..Self::new(now, true) }
+    }
+
     /// Asks the limits, in this order, and takes from all of them if none refuses. Tells whether it has.
     pub(super) fn settle(&mut self, bounds: &[Bound], order: &[usize], meetings: &mut [Meeting]) -> bool {
         let Some((at, rest)) = order.split_first() else { return self.commit && !self.refused };

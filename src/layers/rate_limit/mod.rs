@@ -26,8 +26,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use smallvec::SmallVec;
-
 use self::answer::Said;
 use self::key::Seen;
 use self::limit::Bound;
@@ -54,7 +52,7 @@ pub struct RateLimit {
 pub enum Standing {
     /// Before it is known who asks, and before all that waits: the time of the head is still the time.
     Early {
-        /// Whether others follow, which may refuse what has passed here.
+        /// Whether no others follow, which could refuse what has passed here.
         alone: bool,
     },
     /// After.
@@ -76,9 +74,6 @@ struct Limits {
 /// What a request has met, where some of it may have to be given back.
 #[derive(Debug)]
 pub struct Passed(Vec<Meeting>);
-
-/// What a request meets. Most routes have one limit or two, for which there is room without an allocation.
-type Meetings = SmallVec<[Meeting; 2]>;
 
 impl RateLimit {
     /// These limits, of which there is at least one.
@@ -140,10 +135,10 @@ impl RateLimit {
     }
 
     /// Asks the limits that are counted here, which are all of them for now.
-    fn decide(&self, request: &mut Request, mut meetings: Meetings) -> Result<Passed, Reject> {
+    fn decide(&self, request: &mut Request, mut meetings: Vec<Meeting>) -> Result<Passed, Reject> {
         let round = self.limits.round(&mut meetings, true, self.now(request));
         self.limits.conclude(request, &mut meetings, round)?;
-        Ok(Passed(if self.gives_back() { meetings.into_vec() } else { Vec::new() }))
+        Ok(Passed(if self.gives_back() { meetings } else { Vec::new() }))
     }
 }
 
@@ -177,7 +172,7 @@ impl Gate for RateLimit {
                 }
                 let wanted = limits.wanted(request, &meetings);
                 let (limits, redis, scripts) = (limits.clone(), redis.clone(), scripts.clone());
-                let (mut meetings, gives_back) = (meetings.into_vec(), self.gives_back());
+                let gives_back = self.gives_back();
                 let worker = request.exchange.origin.worker;
                 Verdict::Ask(Box::pin(async move {
                     let answers = shared::take(&redis, &scripts, worker, &wanted).await;
@@ -221,7 +216,7 @@ fn verdict(decided: Result<Passed, Reject>) -> Verdict<Passed> {
 
 impl Limits {
     /// What the request meets: a key of each limit.
-    fn meet(&self, request: &Request) -> Meetings {
+    fn meet(&self, request: &Request) -> Vec<Meeting> {
         let seen = Seen { exchange: &request.exchange, headers: &request.head.headers };
         let meet = |bound: &Bound| Meeting {
             key: bound.key(seen),
@@ -263,10 +258,8 @@ impl Limits {
         if !all_pass {
             self.let_go(request, meetings);
         }
-        if request.exchange.logged {
-            for (bound, said) in self.said(meetings).filter(|(bound, _)| bound.limit.enforces()) {
-                request.exchange.meets_limit(&bound.limit.memory.name, said.share_left());
-            }
+        for (bound, said) in self.said(meetings).filter(|(bound, _)| bound.limit.enforces()) {
+            request.exchange.meets_limit(&bound.limit.memory.name, said.share_left());
         }
         for stay in round.stays {
             request.exchange.keep(Box::new(stay));

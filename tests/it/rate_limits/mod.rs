@@ -2,6 +2,7 @@
 //! several gateways with a real Redis.
 
 mod answers;
+mod encrypted;
 mod keys;
 mod latency;
 mod memory;

@@ -1,27 +1,22 @@
-//! Redis in all its forms: a Cluster of three, sentinels that name another server, TLS with certificates on both sides.
+//! Redis in more than one piece: a Cluster of three, and sentinels that name another server.
 
 use std::process::{Child, Command, Stdio};
 
 use redis::Value;
 
-use super::shared::{gateways, storm, tables};
+use super::shared::{gateways, tables};
 use super::{passing, status, with};
 use crate::support::redis::{Redis, free_port, is_here};
 use crate::support::{Backend, Gate, OK, eventually, eventually_async};
 
-/// Three servers that share the slots.
-async fn cluster() -> Option<Vec<Redis>> {
+/// Three servers that share the slots, each with further arguments of its own.
+pub(super) async fn cluster(further: impl Fn(usize) -> Vec<String>) -> Option<Vec<Redis>> {
     let mut nodes = Vec::new();
-    for _ in 0..3 {
-        let bus = free_port().to_string();
-        nodes.push(Redis::start(&[
-            "--cluster-enabled",
-            "yes",
-            "--cluster-port",
-            &bus,
-            "--cluster-node-timeout",
-            "2000",
-        ])?);
+    for at in 0..3 {
+        let (bus, further) = (free_port().to_string(), further(at));
+        let mut arguments = vec!["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "2000"];
+        arguments.extend(further.iter().map(String::as_str));
+        nodes.push(Redis::start(&arguments)?);
     }
     for (at, (node, slots)) in nodes.iter().zip([("0", "5460"), ("5461", "10922"), ("10923", "16383")]).enumerate() {
         node.order(&["CLUSTER", "ADDSLOTSRANGE", slots.0, slots.1]);
@@ -60,7 +55,7 @@ impl Element for Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_of_three_counts_as_one() {
-    let Some(nodes) = cluster().await else { return };
+    let Some(nodes) = cluster(|_| Vec::new()).await else { return };
     let backend = Backend::answering(OK).await;
     let url = format!("redis-cluster://127.0.0.1:{},127.0.0.1:{}", nodes[0].port(), nodes[1].port());
     let text = format!(
@@ -98,7 +93,7 @@ async fn a_cluster_of_three_counts_as_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_has_lost_a_server_goes_on_here() {
-    let Some(mut nodes) = cluster().await else { return };
+    let Some(mut nodes) = cluster(|_| Vec::new()).await else { return };
     let backend = Backend::answering(OK).await;
     let url = format!("redis-cluster://127.0.0.1:{}", nodes[0].port());
     let text = format!(
@@ -117,23 +112,23 @@ async fn a_cluster_that_has_lost_a_server_goes_on_here() {
 }
 
 /// A sentinel that watches over a server.
-struct Sentinel {
+pub(super) struct Sentinel {
     child: Child,
     port: u16,
     _folder: tempfile::TempDir,
 }
 
 impl Sentinel {
-    fn start(watched: &Redis) -> Option<Self> {
+    /// One that watches over the server at this port, with further lines in its file.
+    pub(super) fn start(watched: u16, further: &str) -> Option<Self> {
         if !is_here("redis-sentinel") {
             return None;
         }
         let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
         let file = folder.path().join("sentinel.conf");
         let text = format!(
-            "port {port}\nbind 127.0.0.1\nrequirepass watcher\nsentinel monitor main 127.0.0.1 {} 1\n\
+            "port {port}\nbind 127.0.0.1\nrequirepass watcher\n{further}sentinel monitor main 127.0.0.1 {watched} 1\n\
              sentinel down-after-milliseconds main 300\nsentinel failover-timeout main 2000\n",
-            watched.port()
         );
         std::fs::write(&file, text).unwrap();
         let mut command = Command::new("redis-sentinel");
@@ -165,21 +160,29 @@ impl Drop for Sentinel {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sentinels_say_who_is_in_charge_and_after_a_failover_who_else() {
-    let Some(mut master) = Redis::start(&[]) else { return };
+    let Some(master) = Redis::start(&[]) else { return };
     let port = master.port().to_string();
     let Some(replica) = Redis::start(&["--replicaof", "127.0.0.1", &port]) else { return };
-    let Some(sentinel) = Sentinel::start(&master) else { return };
-    eventually("the sentinel knows both", || sentinel.master() == Some((master.port(), true))).await;
+    let Some(sentinel) = Sentinel::start(master.port(), "") else { return };
+    let ports = [master.port(), replica.port()];
+    let url = format!("redis-sentinel://127.0.0.1:{}/0?master=main", sentinel.port);
+    failover([master, replica], ports, &sentinel, &format!("url = \"{url}\"\n")).await;
+}
+
+/// A server is lost, and the sentinel puts the other in charge. They are known by these ports; `redis` are the lines that
+/// configure a gateway to ask the sentinel.
+pub(super) async fn failover([mut master, replica]: [Redis; 2], ports: [u16; 2], sentinel: &Sentinel, redis: &str) {
+    eventually("the sentinel knows both", || sentinel.master() == Some((ports[0], true))).await;
     let backend = Backend::answering(OK).await;
     let text = tables(&master, "rate = \"1000/h\"").replace("2s", "300ms");
-    let url = format!("redis-sentinel://127.0.0.1:{}/0?master=main", sentinel.port);
-    let text = text.replace(&master.url(), &url) + "sentinel_password = \"watcher\"\n";
+    let url = format!("url = \"{}\"\n", master.url());
+    let text = text.replace(&url, redis) + "sentinel_password = \"watcher\"\n";
     let gates = gateways(1, &backend, &text).await;
     assert_eq!(passing(&gates[0], 10, "").await, 10);
     eventually("the replica follows", || replica.order(&["DBSIZE"]) != Value::Int(0)).await;
     master.kill();
     assert_eq!(passing(&gates[0], 10, "").await, 10, "it goes on here");
-    eventually("another one is in charge", || sentinel.master().is_some_and(|(port, _)| port == replica.port())).await;
+    eventually("another one is in charge", || sentinel.master().is_some_and(|(port, _)| port == ports[1])).await;
     eventually_async("it is asked", async || status(&gates[0]).await["redis"]["up"] == true).await;
     let key = "tollgate:shared:{ip:127.0.0.1}";
     eventually_async("it counts", async || {
@@ -191,50 +194,4 @@ async fn sentinels_say_who_is_in_charge_and_after_a_failover_who_else() {
     let state = with(&gates[0], "").await.head.get("ratelimit").unwrap().to_owned();
     let left: u32 = state.split("r=").nth(1).unwrap().split(';').next().unwrap().parse().unwrap();
     assert!(left <= 980, "twenty were used up before: {state}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn both_sides_show_certificates() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let own = |names: &[&str]| {
-        let key = rcgen::KeyPair::generate().unwrap();
-        (rcgen::CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>()).unwrap(), key)
-    };
-    let (mut ca, ca_key) = own(&[]);
-    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    std::fs::write(path("ca.pem"), ca.self_signed(&ca_key).unwrap().pem()).unwrap();
-    let issuer = rcgen::Issuer::new(ca, ca_key);
-    for name in ["server", "gateway"] {
-        let (mut params, key) = own(&["127.0.0.1", "localhost"]);
-        // Of the same name as its issuer it would pass for one that has signed itself.
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        std::fs::write(path(&format!("{name}.pem")), params.signed_by(&key, &issuer).unwrap().pem()).unwrap();
-        std::fs::write(path(&format!("{name}.key")), key.serialize_pem()).unwrap();
-    }
-    let tls = free_port().to_string();
-    let (ca, cert, key) = (path("ca.pem"), path("server.pem"), path("server.key"));
-    let arguments = ["--tls-port", &tls, "--tls-ca-cert-file", &ca, "--tls-cert-file", &cert, "--tls-key-file", &key];
-    let Some(server) = Redis::start(&arguments) else { return };
-    let backend = Backend::answering(OK).await;
-    let url = format!("rediss://127.0.0.1:{tls}/2");
-    let text = tables(&server, "rate = \"100/h\"").replace(&server.url(), &url);
-    let with_files = |files: &str| Gate::before(&backend, &format!("{text}{files}"));
-    let (cert, key) = (path("gateway.pem"), path("gateway.key"));
-    let gate = with_files(&format!("ca = {ca:?}\ncert = {cert:?}\nkey = {key:?}\n"));
-    let nothing = Value::BulkString(b"# Keyspace\r\n".to_vec());
-    eventually_async("it gives a sign of life", async || {
-        status(&gate).await["redis"]["up"] == true && server.order(&["INFO", "keyspace"]) != nothing
-    })
-    .await;
-    assert_eq!(storm(&[gate], 40).await, 40);
-    let Value::BulkString(info) = server.order(&["INFO", "keyspace"]) else { panic!("no info") };
-    let info = String::from_utf8(info).unwrap();
-    assert!(info.contains("db2:keys=2"), "counted there, in that database: {info}");
-    // Without a certificate of its own it is not let in, and without that authority it does not go in.
-    for files in [format!("ca = {ca:?}\n"), format!("cert = {cert:?}\nkey = {key:?}\n")] {
-        let gate = with_files(&files);
-        eventually_async("it is not up", async || status(&gate).await["redis"]["up"] == false).await;
-        assert_eq!(with(&gate, "").await.status(), 200, "it goes on here");
-    }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
@@ -29,11 +29,19 @@ impl Authority {
         std::fs::write(path, self.0.pem()).unwrap();
     }
 
+    /// Vouches for somebody of this name, who answers at these hosts: a certificate and its key.
+    pub(crate) fn vouch(&self, name: &str, hosts: &[&str]) -> (Certificate, KeyPair) {
+        let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
+        let (mut params, key) = (CertificateParams::new(hosts).unwrap(), KeyPair::generate().unwrap());
+        // Of the same name as its issuer it would pass for one that has signed itself.
+        params.distinguished_name.push(DnType::CommonName, name);
+        (params.signed_by(&key, &self.0).unwrap(), key)
+    }
+
     /// A server with a certificate for this name, which answers everything with these bytes.
     pub(crate) async fn server(&self, name: &str, says: Vec<u8>) -> (SocketAddr, Task) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let certificate = CertificateDer::from(params.signed_by(&key, &self.0).unwrap().der().to_vec());
+        let (certificate, key) = self.vouch(name, &[name]);
+        let certificate = CertificateDer::from(certificate.der().to_vec());
         let key = PrivatePkcs8KeyDer::from(key.serialize_der());
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()

@@ -7,11 +7,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Uri, Version};
+use http::{HeaderValue, Method, Uri, Version};
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::account::Account;
+use super::allowance::{self, Left};
 use super::body::Meter;
 use super::cache::CacheNote;
 use super::client::{Busy, Client};
@@ -59,10 +60,10 @@ pub struct Exchange {
     pub trace: Option<Trace>,
     /// Whether somebody will write down what became of it.
     pub logged: bool,
-    /// The limit that refused it, or the one of which it left the least, where that will be written down.
-    pub limit: Option<Arc<str>>,
-    /// The share that it left of that one.
-    limit_left: f32,
+    /// What limits have left to it, those that clients or the log are told of.
+    pub met: SmallVec<[Left; 2]>,
+    /// The limit that refused it.
+    pub refusing: Option<Arc<str>>,
     /// When the response head must be there.
     pub deadline: Option<Instant>,
     /// What the cache did, where there is one.
@@ -75,8 +76,6 @@ pub struct Exchange {
     pub answer: Answer,
     /// A refusal decided before routing; the stack of unmatched requests delivers it.
     pub refused_early: Option<Box<Reject>>,
-    /// Fields that its response has besides its own, whoever answers it.
-    pub tells: SmallVec<[(HeaderName, HeaderValue); 2]>,
     /// What is told of it on its response, where somebody may hear that.
     pub account: Option<Box<Account>>,
     /// Keeps the client's connection busy until this is over.
@@ -188,15 +187,14 @@ impl Exchange {
             unvouched: false,
             trace: None,
             logged: false,
-            limit: None,
-            limit_left: 1.0,
+            met: SmallVec::new(),
+            refusing: None,
             deadline: None,
             cache: None,
             body_in: None,
             upstream: UpstreamNotes::default(),
             answer: Answer::default(),
             refused_early: None,
-            tells: SmallVec::new(),
             account: None,
             busy,
             heir: None,
@@ -254,18 +252,9 @@ impl Exchange {
         self.kept.push(thing);
     }
 
-    /// Notes a limit that lets this pass and then has such a share left, if none that it has met has less.
-    pub fn meets_limit(&mut self, name: &Arc<str>, left: f32) {
-        if self.logged && (self.limit.is_none() || left < self.limit_left) {
-            self.limit = Some(name.clone());
-            self.limit_left = left;
-        }
-    }
-
-    /// Notes the limit that refuses this.
-    pub fn refused_by_limit(&mut self, name: &Arc<str>) {
-        self.limit = Some(name.clone());
-        self.limit_left = 0.0;
+    /// The limit that refused this, or else the one of which the least was left.
+    pub fn limit(&self) -> Option<&Arc<str>> {
+        self.refusing.as_ref().or_else(|| allowance::tightest(&self.met).map(|left| &left.terms.name))
     }
 
     /// Whether it comes from somebody, known or not, whose answer may be for nobody else.

@@ -4,6 +4,7 @@
 pub mod account;
 pub mod added;
 pub mod alarm;
+pub mod allowance;
 pub mod body;
 pub mod cache;
 pub mod client;

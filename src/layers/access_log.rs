@@ -223,7 +223,7 @@ fn write_answer(line: &mut Line<'_>, exchange: &Exchange, took: Duration) {
             line.text(name!("subject"), subject);
         }
     }
-    if let Some(limit) = &exchange.limit {
+    if let Some(limit) = exchange.limit() {
         line.text(name!("limit"), limit);
     }
     if let Some(agent) = &exchange.user_agent {

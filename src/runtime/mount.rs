@@ -21,6 +21,7 @@ use crate::base::exchange::Exchange;
 use crate::base::reject::{Reason, Reject};
 use crate::base::request::{Outcome, Refused, Request, Response as Answer};
 use crate::layers::gate::{Serve, Way, Work};
+use crate::layers::rate_limit::answer;
 use crate::layers::{Policies, Stack};
 use crate::layers::{cors, request_id};
 use crate::upstream::boxes::InBox;
@@ -278,9 +279,7 @@ impl Future for Handling {
         Poll::Ready(match ready!(self.project().inner.poll(cx)) {
             Ok(Answer { mut head, body, mut exchange }) => {
                 request_id::tell(&mut head, &exchange);
-                for (name, value) in exchange.tells.drain(..) {
-                    head.headers.append(name, value);
-                }
+                answer::tell(&exchange.met, &mut head.headers);
                 if let Some(account) = exchange.account.take() {
                     tell(&mut head.headers, account.close(&exchange, head.status.as_u16()));
                 }

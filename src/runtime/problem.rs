@@ -12,6 +12,7 @@ use crate::base::exchange::End;
 use crate::base::headers::X_REQUEST_ID;
 use crate::base::reject::Reason;
 use crate::base::request::Refused;
+use crate::layers::rate_limit::answer;
 
 /// The media type of problem details (RFC 9457 §3).
 pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -63,16 +64,12 @@ pub fn render(refused: Refused) -> Response<Outgoing> {
     let body =
         if exchange.method == Method::HEAD { ResponseBody::Empty } else { ResponseBody::Full(Bytes::from(text)) };
     exchange.answer.end = End::ClientGone;
-    let tells = std::mem::take(&mut exchange.tells);
-    let multiplexed = exchange.version == Version::HTTP_2;
-    let mut response = Response::new(Outgoing::new(body, status, exchange));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
+    let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, PROBLEM_JSON);
     headers.insert(CONTENT_LENGTH, length);
     headers.extend(reject.fields);
-    headers.extend(tells);
-    if multiplexed {
+    answer::tell(&exchange.met, &mut headers);
+    if exchange.version == Version::HTTP_2 {
         // There a refusal ends its stream, and no message may have this field (RFC 9113 §8.2.2).
         headers.remove(CONNECTION);
     }
@@ -80,7 +77,10 @@ pub fn render(refused: Refused) -> Response<Outgoing> {
         headers.insert(X_REQUEST_ID, id);
     }
     if let Some(told) = told {
-        tell(headers, told);
+        tell(&mut headers, told);
     }
+    let mut response = Response::new(Outgoing::new(body, status, exchange));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
     response
 }

@@ -2,13 +2,13 @@
 //! (draft-ietf-httpapi-ratelimit-headers), the `X-RateLimit-*` fields of before, and `Retry-After`, rounded up, so that
 //! waiting that long is enough.
 
-use std::io::{self, Write};
+use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::bucket::Bucket;
-use super::limit::{Bound, Plan};
-use super::policy::{MOST, Measure, Style};
+use super::limit::Bound;
+use super::policy::{LimitPolicy, Measure, Style};
+use crate::base::allowance::{Left, Terms, tightest};
 use crate::base::reject::{Reason, Reject};
 
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -38,22 +38,11 @@ pub struct Said {
 }
 
 impl Said {
-    /// Seconds after which it is worth trying again, or after which everything is as before.
-    fn reset(&self) -> u64 {
-        match self.passes {
-            true => self.until_full.div_ceil(SECOND),
-            false => seconds(self.wait),
-        }
-    }
-
-    /// Whether it is nearer to a refusal than another.
-    fn is_tighter(&self, other: &Self) -> bool {
-        (self.passes, self.share_left()) < (other.passes, other.share_left())
-    }
-
-    /// What is left, as a share of everything.
-    pub fn share_left(&self) -> f32 {
-        self.remaining as f32 / self.burst.max(1) as f32
+    /// The same for clients.
+    pub fn left(&self, terms: Arc<Terms>) -> Left {
+        let reset = if self.passes { self.until_full.div_ceil(SECOND) } else { seconds(self.wait) };
+        let reset = u32::try_from(reset).unwrap_or(u32::MAX);
+        Left { terms, passes: self.passes, remaining: self.remaining, reset }
     }
 }
 
@@ -62,52 +51,48 @@ pub fn seconds(wait: u64) -> u64 {
     wait.div_ceil(SECOND).max(1)
 }
 
-/// Room for the state of as many limits as a route may have, with names as long as they may be.
-const ROOM: usize = MOST * 112;
-
-/// Room for that of one.
-const ROOM_OF_ONE: usize = ROOM / MOST;
-
-/// Tells of one limit that counts by this plan, and of no other.
-pub fn fields_of_one(bound: &Bound, plan: &Plan, said: Said, mut put: impl FnMut(HeaderName, HeaderValue)) {
-    match bound.limit.policy.headers {
-        Style::Draft => {
-            let mut room = [0; ROOM_OF_ONE];
-            let mut rest = &mut room[..];
-            let _ = state(bound, &said, false, &mut rest);
-            let left = rest.len();
-            put(RATELIMIT_POLICY, plan.told.clone());
-            put(RATELIMIT, value(&room[..ROOM_OF_ONE - left]));
+/// What a limit says of itself. Its name needs no escapes.
+pub fn terms(policy: &LimitPolicy, name: &Arc<str>, burst: u32, unit: u64) -> Arc<Terms> {
+    let item = match policy.measure {
+        Measure::Rate(_) => {
+            format!("\"{name}\";q={burst};w={}", unit.saturating_mul(u64::from(burst)).div_ceil(SECOND))
         }
-        Style::Legacy | Style::Off => fields(std::iter::once((bound, said)), put),
+        Measure::InFlight(_) => format!("\"{name}\";q={burst};qu=\"concurrent-requests\""),
+    };
+    Arc::new(Terms {
+        name: name.clone(),
+        style: policy.headers,
+        burst,
+        unit,
+        policy: HeaderValue::try_from(item).unwrap_or(HeaderValue::from_static("")),
+        opening: format!("\"{name}\";r=").into_bytes().into(),
+    })
+}
+
+/// Tells of the limits that a request has met, in the way that each of them is to be told of.
+pub fn tell(met: &[Left], headers: &mut HeaderMap) {
+    match met {
+        [] => {}
+        [one] if one.terms.style == Style::Draft => {
+            headers.append(RATELIMIT_POLICY, one.terms.policy.clone());
+            headers.append(RATELIMIT, value(Room::default().state(one)));
+        }
+        several => tell_of_several(several, headers),
     }
 }
 
-/// Tells of limits, in the way that each of them is to be told of.
-pub fn fields<'a>(said: impl Iterator<Item = (&'a Bound, Said)> + Clone, mut put: impl FnMut(HeaderName, HeaderValue)) {
-    let said = said.filter(|(bound, _)| bound.limit.enforces());
-    let mut room = [0; ROOM];
-    let mut rest = &mut room[..];
-    let (mut drafts, mut tightest) = (None, None::<Said>);
-    for (bound, said) in said.clone() {
-        match bound.limit.policy.headers {
-            Style::Draft => {
-                let _ = state(bound, &said, drafts.is_some(), &mut rest);
-                drafts = Some(if drafts.is_none() { policy_of(bound, &said) } else { None });
-            }
-            Style::Legacy if tightest.is_none_or(|tightest| said.is_tighter(&tightest)) => tightest = Some(said),
-            Style::Legacy | Style::Off => {}
-        }
+fn tell_of_several(met: &[Left], headers: &mut HeaderMap) {
+    let of = |style| met.iter().filter(move |left| left.terms.style == style);
+    if of(Style::Draft).next().is_some() {
+        let policies: Vec<&[u8]> = of(Style::Draft).map(|left| left.terms.policy.as_bytes()).collect();
+        let states: Vec<Vec<u8>> = of(Style::Draft).map(|left| Room::default().state(left).to_vec()).collect();
+        headers.append(RATELIMIT_POLICY, value(&policies.join(&b", "[..])));
+        headers.append(RATELIMIT, value(&states.join(&b", "[..])));
     }
-    if let Some(of_one) = drafts {
-        put(RATELIMIT_POLICY, of_one.unwrap_or_else(|| policies(said)));
-        let left = rest.len();
-        put(RATELIMIT, value(&room[..ROOM - left]));
-    }
-    if let Some(said) = tightest {
-        put(X_RATELIMIT_LIMIT, HeaderValue::from(said.burst));
-        put(X_RATELIMIT_REMAINING, HeaderValue::from(said.remaining));
-        put(X_RATELIMIT_RESET, HeaderValue::from(said.reset()));
+    if let Some(left) = tightest(of(Style::Legacy)) {
+        headers.append(X_RATELIMIT_LIMIT, HeaderValue::from(left.terms.burst));
+        headers.append(X_RATELIMIT_REMAINING, HeaderValue::from(left.remaining));
+        headers.append(X_RATELIMIT_RESET, HeaderValue::from(left.reset));
     }
 }
 
@@ -115,44 +100,49 @@ fn value(text: &[u8]) -> HeaderValue {
     HeaderValue::from_bytes(text).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// What the list of limits is where there is only this one, if that is known from before.
-fn policy_of(bound: &Bound, said: &Said) -> Option<HeaderValue> {
-    let same = |bucket: Bucket| (bucket.burst(), bucket.unit()) == (said.burst, said.unit);
-    bound.limit.plans.iter().find(|plan| same(plan.bucket)).map(|plan| plan.told.clone())
-}
+/// Room for a limit's item in the list of what is left, with a name as long as it may be. It is written from its end, by
+/// hand, for it is part of every answer: 130 instructions fewer than with a formatter of numbers and a writer.
+struct Room([u8; 112]);
 
-/// What limits there are.
-fn policies<'a>(said: impl Iterator<Item = (&'a Bound, Said)>) -> HeaderValue {
-    let shown = said.filter(|(bound, _)| bound.limit.policy.headers == Style::Draft);
-    let text = shown.map(|(bound, said)| match bound.limit.policy.measure {
-        Measure::Rate(_) => policy(&bound.limit.policy.name, said.burst, said.unit),
-        Measure::InFlight(most) => format!("\"{}\";q={most};qu=\"concurrent-requests\"", bound.limit.policy.name),
-    });
-    HeaderValue::try_from(text.collect::<Vec<_>>().join(", ")).unwrap_or(HeaderValue::from_static(""))
-}
-
-/// A limit as an item of the list. Its name needs no escapes.
-pub fn policy(name: &str, burst: u32, unit: u64) -> String {
-    format!("\"{name}\";q={burst};w={}", unit.saturating_mul(u64::from(burst)).div_ceil(SECOND))
-}
-
-/// What its item in the list of what is left begins with.
-pub fn opening(name: &str) -> String {
-    format!("\"{name}\";r=")
-}
-
-/// Adds what is left of one limit to the list; by hand, for it is part of every answer.
-fn state(bound: &Bound, said: &Said, more: bool, states: &mut &mut [u8]) -> io::Result<()> {
-    if more {
-        states.write_all(b", ")?;
+impl Default for Room {
+    fn default() -> Self {
+        Self([0; 112])
     }
-    states.write_all(&bound.limit.opening)?;
-    states.write_all(itoa::Buffer::new().format(said.remaining).as_bytes())?;
-    if said.unit > 0 {
-        states.write_all(b";t=")?;
-        states.write_all(itoa::Buffer::new().format(said.reset()).as_bytes())?;
+}
+
+impl Room {
+    /// Writes the item.
+    fn state(&mut self, left: &Left) -> &[u8] {
+        let mut start = self.0.len();
+        if left.terms.unit > 0 {
+            start = self.number(start, left.reset);
+            start = self.text(start, b";t=");
+        }
+        start = self.number(start, left.remaining);
+        start = self.text(start, &left.terms.opening);
+        &self.0[start..]
     }
-    Ok(())
+
+    /// Puts a text before what is there; what has no room is left out.
+    fn text(&mut self, end: usize, text: &[u8]) -> usize {
+        let start = end.saturating_sub(text.len());
+        if let Some(room) = self.0.get_mut(start..end).filter(|room| room.len() == text.len()) {
+            room.copy_from_slice(text);
+        }
+        start
+    }
+
+    /// The same with a number.
+    fn number(&mut self, mut end: usize, mut number: u32) -> usize {
+        loop {
+            end = end.saturating_sub(1);
+            self.0[end] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                return end;
+            }
+        }
+    }
 }
 
 /// The refusal of a request that has to wait so long, for this limit.
@@ -172,4 +162,25 @@ pub fn nobody_knows(bound: &Bound) -> Reject {
     Reject::new(Reason::LimitsUnavailable, "it cannot be told now how much may pass")
         .because(format!("limit {}: redis cannot be asked, and on_store_error is deny", bound.limit.policy.name))
         .retry_after(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::rate_limit::policy::{RatePolicy, Rates};
+
+    #[test]
+    fn every_number_of_every_limit_has_room() {
+        let longest: Arc<str> = "n".repeat(64).into();
+        for (name, unit) in [(&longest, 1), (&"a".into(), 0)] {
+            let measure = Measure::Rate(RatePolicy::new(Rates::One("1/s".parse().unwrap())));
+            let terms = terms(&LimitPolicy::new(&**name, measure), name, u32::MAX, unit);
+            for (remaining, reset) in [(0, 0), (9, 10), (1_234_567_890, 60), (u32::MAX, u32::MAX)] {
+                let left = Left { terms: terms.clone(), passes: true, remaining, reset };
+                let t = if unit > 0 { format!(";t={reset}") } else { String::new() };
+                let text = format!("\"{name}\";r={remaining}{t}");
+                assert_eq!(String::from_utf8_lossy(Room::default().state(&left)), text);
+            }
+        }
+    }
 }

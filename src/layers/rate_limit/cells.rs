@@ -137,7 +137,7 @@ impl<V: Value> Cells<V> {
 
     fn shard(&self, hash: u64) -> MutexGuard<'_, Shard<V>> {
         // The table takes the low bits and the highest seven.
-        let at = usize::try_from(hash >> 40).unwrap_or_default() % self.shards.len();
+        let at = usize::try_from(hash >> 40).unwrap_or_default() & (self.shards.len() - 1); // a power of two
         self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use http::HeaderMap;
+use smallvec::SmallVec;
 
 use super::cells::Key;
 use super::policy::KeyPart;
@@ -24,7 +25,7 @@ pub struct Seeds(RandomState, RandomState);
 /// Finds keys.
 #[derive(Clone, Debug)]
 pub struct Keyer {
-    parts: Box<[KeyPart]>,
+    parts: SmallVec<[KeyPart; 1]>,
     ipv6_prefix: u8,
     seeds: Seeds,
 }
@@ -68,7 +69,7 @@ impl Key {
 impl Keyer {
     /// Finds keys of these parts.
     pub fn new(parts: &[KeyPart], ipv6_prefix: u8, seeds: Seeds) -> Self {
-        Self { parts: parts.into(), ipv6_prefix, seeds }
+        Self { parts: parts.iter().cloned().collect(), ipv6_prefix, seeds }
     }
 
     /// The key of a request.

@@ -4,15 +4,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::HeaderValue;
 use serde::Serialize;
 
-use super::answer;
+use super::answer::{self, Said};
 use super::bucket::Bucket;
 use super::cells::Key;
 use super::key::{Keyer, Seen};
 use super::memory::{Decided, Memories, Memory};
 use super::policy::{DEFAULT_PLAN, LimitPolicy, Measure, Rates, Scope};
+use crate::base::allowance::{Left, Terms};
 use crate::base::mode::Mode;
 use crate::layers::redis::Redis;
 use crate::telemetry::names;
@@ -25,25 +25,25 @@ pub struct Limit {
     pub policy: Arc<LimitPolicy>,
     /// What it remembers.
     pub memory: Arc<Memory>,
-    /// What its item begins with in the list of what is left.
-    pub opening: Box<[u8]>,
     /// Finds the keys of requests.
     pub keyer: Keyer,
     /// Its buckets, by plan; none where it counts requests at a time.
     pub plans: Box<[Plan]>,
+    /// What clients are told of requests at a time, if it counts those.
+    crowd: Option<Arc<Terms>>,
     /// Where it is counted, if that is not here alone.
     pub redis: Option<Arc<Redis>>,
 }
 
 /// What one plan allows.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// Its name.
     pub name: String,
     /// What it allows.
     pub bucket: Bucket,
-    /// The same as a `RateLimit-Policy`: clients are told it again and again.
-    pub told: HeaderValue,
+    /// The same for clients.
+    pub terms: Arc<Terms>,
 }
 
 /// A limit on one route.
@@ -100,24 +100,19 @@ impl Limit {
         let memory = memories.get(&policy.name, policy.max_keys);
         let plan = |(name, rate, burst): (&str, _, _)| {
             let bucket = Bucket::new(rate, burst);
-            let told = answer::policy(&policy.name, burst, bucket.unit());
-            Plan {
-                name: name.to_owned(),
-                bucket,
-                told: HeaderValue::try_from(told).unwrap_or(HeaderValue::from_static("")),
-            }
+            Plan { name: name.to_owned(), bucket, terms: answer::terms(policy, &memory.name, burst, bucket.unit()) }
         };
-        let plans = match &policy.measure {
-            Measure::Rate(rate) => rate.each().map(plan).collect(),
-            Measure::InFlight(_) => Box::default(),
+        let (plans, crowd) = match &policy.measure {
+            Measure::Rate(rate) => (rate.each().map(plan).collect(), None),
+            Measure::InFlight(most) => (Box::default(), Some(answer::terms(policy, &memory.name, *most, 0))),
         };
         Arc::new(Self {
             keyer: Keyer::new(&policy.key, policy.ipv6_prefix, memory.seeds.clone()),
             redis: redis.filter(|_| policy.is_shared()).cloned(),
-            opening: answer::opening(&policy.name).into_bytes().into(),
             policy: policy.clone(),
             memory,
             plans,
+            crowd,
         })
     }
 
@@ -129,6 +124,14 @@ impl Limit {
         let booked = || seen.exchange.identity.as_ref().and_then(|identity| identity.plan.as_deref());
         let named = |name: &str| self.plans.iter().position(|plan| plan.name == name);
         claimed.or_else(booked).and_then(named).or_else(|| named(DEFAULT_PLAN)).unwrap_or(0)
+    }
+
+    /// What clients are told where it has said this. Its terms are those of a share while Redis cannot be asked.
+    pub fn left(&self, said: Said) -> Left {
+        let mut known = self.plans.iter().map(|plan| &plan.terms).chain(&self.crowd);
+        let same = known.find(|terms| (terms.burst, terms.unit) == (said.burst, said.unit));
+        let share = || answer::terms(&self.policy, &self.memory.name, said.burst, said.unit);
+        said.left(same.cloned().unwrap_or_else(share))
     }
 
     /// Whether what it refuses is refused.

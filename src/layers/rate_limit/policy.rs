@@ -3,6 +3,7 @@
 
 use http::HeaderName;
 
+pub use crate::base::allowance::Style;
 use crate::base::mode::Mode;
 use crate::base::units::Rate;
 
@@ -116,18 +117,6 @@ pub enum OnStoreError {
     Allow,
     /// Nothing does.
     Deny,
-}
-
-/// How clients are told of a limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Style {
-    /// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers).
-    #[default]
-    Draft,
-    /// `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
-    Legacy,
-    /// Not at all.
-    Off,
 }
 
 /// A limit that a route uses.

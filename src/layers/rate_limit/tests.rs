@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use http::HeaderMap;
+use http::header::RETRY_AFTER;
 
 use super::limit::Limit;
 use super::memory::Memories;
@@ -55,15 +56,17 @@ fn passes(gate: &RateLimit, client: &str) -> bool {
 }
 
 /// The fields that the response to a request will have.
-fn told(mut request: Request) -> HeaderMap {
-    request.exchange.tells.drain(..).collect()
+fn told(request: &Request) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    answer::tell(&request.exchange.met, &mut fields);
+    fields
 }
 
 /// The same of a request from there, which passes.
 fn passes_with(gate: &RateLimit, client: &str) -> HeaderMap {
     let mut request = request(client);
     gate.check(&mut request).unwrap();
-    told(request)
+    told(&request)
 }
 
 #[test]
@@ -78,12 +81,9 @@ fn a_client_gets_what_it_may_and_hears_what_is_left() {
     let mut late = request("10.0.0.1");
     let refused = gate.check(&mut late).unwrap_err();
     assert_eq!(refused.reason, Reason::RateLimited);
-    let fields: HeaderMap = refused.fields.into_iter().collect();
-    assert_eq!(
-        (&fields["retry-after"], &fields["ratelimit"]),
-        (&"1200".parse().unwrap(), &"\"per-client\";r=0;t=1200".parse().unwrap())
-    );
-    assert_eq!(late.exchange.limit.as_deref(), Some("per-client"));
+    assert_eq!(refused.fields, [(RETRY_AFTER, "1200".parse().unwrap())]);
+    assert_eq!(told(&late)["ratelimit"], "\"per-client\";r=0;t=1200");
+    assert_eq!(late.exchange.limit().map(|name| &**name), Some("per-client"));
     assert!(passes(&gate, "10.0.0.2"), "another client is another one");
 }
 
@@ -102,7 +102,7 @@ fn a_limit_says_the_same_alone_and_in_company() {
                 let mut request = request("10.0.0.1");
                 request.exchange.logged = true;
                 let outcome = gate.check(&mut request).map_or_else(|reject| Some(reject.fields), |_| None);
-                (outcome, request.exchange.limit.clone(), told(request))
+                (outcome, request.exchange.limit().cloned(), told(&request))
             });
             assert_eq!(said[0], said[1], "{style:?}, {round}");
             assert_eq!(said[0].0.is_none(), round < 2);
@@ -158,7 +158,7 @@ fn what_an_inner_limit_refuses_is_given_back_by_the_outer_one() {
         let mut outcome = Err(Refused { reject, exchange: request.exchange });
         outer.finish(passed, &mut outcome);
         let refused = outcome.unwrap_err();
-        assert!(refused.exchange.tells.iter().any(|(name, _)| name == "ratelimit"));
+        assert_eq!(refused.exchange.met.len(), 1, "which tells of it all the same");
     }
     // What something else refuses is paid for all the same.
     for _ in 0..2 {
@@ -179,7 +179,7 @@ fn one_that_only_looks_refuses_nothing_and_takes_nothing_from_the_others() {
     let mut over = request("10.0.0.1");
     gate.check(&mut over).unwrap();
     assert_eq!(over.exchange.answer.cause.as_deref(), Some("limit watched: used up (observed)"));
-    assert_eq!(told(over)["ratelimit"], "\"real\";r=1;t=2400", "nobody is told of it");
+    assert_eq!(told(&over)["ratelimit"], "\"real\";r=1;t=2400", "nobody is told of it");
     assert!(passes(&gate, "10.0.0.1") && !passes(&gate, "10.0.0.1"));
     let counts = |name| {
         let memory = memories.get(name, 1);
@@ -195,7 +195,8 @@ fn requests_at_a_time_are_counted_by_key_until_they_end() {
     let gate = gate(&memories, &[(&LimitPolicy::new("inside", Measure::InFlight(2)), 1)]);
     let (mut one, mut two, mut three) = (request("10.0.0.1"), request("10.0.0.1"), request("10.0.0.1"));
     gate.check(&mut one).unwrap();
-    assert_eq!(one.exchange.tells[0].1, "\"inside\";q=2;qu=\"concurrent-requests\"");
+    assert_eq!(told(&one)["ratelimit-policy"], "\"inside\";q=2;qu=\"concurrent-requests\"");
+    assert_eq!(told(&one)["ratelimit"], "\"inside\";r=1");
     assert!(gate.check(&mut two).is_ok());
     let refused = gate.check(&mut three).unwrap_err();
     assert_eq!((refused.reason, refused.fields[0].1.to_str().unwrap()), (Reason::RateLimited, "1"));
@@ -323,11 +324,30 @@ fn legacy_fields_tell_of_the_tightest_and_off_of_none() {
         ["2", "1", "1800"]
     );
     assert_eq!(fields.len(), 3);
-    let refused: HeaderMap = legacy.check(&mut request("10.0.0.1")).unwrap_err().fields.into_iter().collect();
-    assert_eq!(
-        (&refused["retry-after"], &refused["x-ratelimit-remaining"]),
-        (&"3600".parse().unwrap(), &"1".parse().unwrap())
-    );
+    let mut late = request("10.0.0.1");
+    let refused = legacy.check(&mut late).unwrap_err();
+    assert_eq!(refused.fields, [(RETRY_AFTER, "3600".parse().unwrap())]);
+    assert_eq!(told(&late)["x-ratelimit-remaining"], "1");
+}
+
+#[test]
+fn limits_before_and_after_it_is_known_who_asks_are_told_of_together() {
+    for (style, field, text) in [
+        (Style::Draft, "ratelimit", "\"wide\";r=9;t=360, \"narrow\";r=1;t=1800"),
+        (Style::Legacy, "x-ratelimit-limit", "2"),
+    ] {
+        let memories = Memories::default();
+        let limit = |name, rate| LimitPolicy { headers: style, ..rated(name, rate) };
+        let early = standing(Standing::Early { alone: false }, &memories, &[(&limit("wide", "10/h"), 1)]);
+        let late = standing(Standing::Late, &memories, &[(&limit("narrow", "2/h"), 1)]);
+        let mut request = request("10.0.0.1");
+        request.exchange.logged = true;
+        early.check(&mut request).unwrap();
+        late.check(&mut request).unwrap();
+        let fields = told(&request);
+        assert_eq!(fields.get_all(field).iter().collect::<Vec<_>>(), [text]);
+        assert_eq!(request.exchange.limit().map(|name| &**name), Some("narrow"));
+    }
 }
 
 #[test]

@@ -16,11 +16,10 @@ by itself.
 keeps, so that each is new when it comes. Beside it stands Envoy's jwt_authn with a cache of 1,000 tokens, if an `envoy` is
 on the PATH.
 """
-import argparse, contextlib, http.client, importlib, json, os, pathlib, shutil, socket, statistics, subprocess, sys, tempfile, time
+import argparse, contextlib, http.client, importlib, json, pathlib, shutil, socket, statistics, subprocess, sys, tempfile, time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ORIGINS = [9101, 9102, 9103]
-TICK = os.sysconf("SC_CLK_TCK")
 PORTS = {"tollgate": 8120, "haproxy": 8121, "nginx": 8122}
 CACHES = {**PORTS, "varnish": 8133, "caddy": 8134}
 SIZES = {"cache-1k": 1 << 10, "cache-64k": 64 << 10}
@@ -117,17 +116,23 @@ def family(pid):
 
 
 def cpu_seconds(pid):
+    """What the scheduler has given to the threads of a process and its children; utime and stime count hundredths only."""
     total = 0
-    for process in family(pid):
+    for thread in (thread for process in family(pid) for thread in pathlib.Path(f"/proc/{process}/task").glob("*")):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # helpers of nginx end
-            fields = pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
-            total += int(fields[11]) + int(fields[12])
-    return total / TICK
+            total += int((thread / "schedstat").read_text().split()[0])
+    return total / 1e9
 
 
 def memory_kib(pid):
     lines = (line for process in family(pid) for line in pathlib.Path(f"/proc/{process}/smaps_rollup").read_text().splitlines())
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def load(url, script=None):
+    """What wrk says after a second."""
+    wrk = ["taskset", "-c", "1", "wrk", "-t1", "-c32", "-d1", *(["-s", script] if script else []), url]
+    return subprocess.run(wrk, check=True, capture_output=True, text=True).stdout
 
 
 def microseconds(process, url, script=None):
@@ -137,9 +142,8 @@ def microseconds(process, url, script=None):
 
 def measured(process, url, script=None):
     """The same, and requests per second."""
-    wrk = ["taskset", "-c", "1", "wrk", "-t1", "-c32", "-d1", *(["-s", script] if script else []), url]
     before = cpu_seconds(process.pid)
-    said = subprocess.run(wrk, check=True, capture_output=True, text=True).stdout
+    said = load(url, script)
     if "Non-2xx" in said or "Socket errors" in said:
         sys.exit(f"{url} failed:\n{said}")
     requests = next(int(line.split()[0]) for line in said.splitlines() if "requests in" in line)
@@ -246,8 +250,15 @@ def jwt(folder, rounds, running):
         ratio = lambda others: statistics.median(own / other for own, other in zip(values, others))
         print(f"| {proxy}: {row} | {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f}) | {ratio(base):.2f} | {ratio(figures[(proxy, 'plain')]):.2f} |")
 
+
+def quartiles(values):
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    return f"{middle:+.2f} ({low:+.2f} to {high:+.2f})"
+
+
 def added(scenario, rounds):
-    """What a limit or a log adds, beside what those of others add: each proxy runs without and with one."""
+    """What a limit or a log adds, beside what those of others add: each proxy runs without and with one. A process keeps
+    the places in memory that it began with, which is worth a tenth of a microsecond: each round has processes of its own."""
     peers = importlib.import_module(scenario)
     running, figures = [], {}
     with tempfile.TemporaryDirectory() as name:
@@ -259,19 +270,22 @@ def added(scenario, rounds):
             command, port = peers.beside(folder)
             if command:
                 running.append(start(1, command, port))
-            rows = [(row, plain, port, start(0, command, port)) for row, plain, port, command in peers.rows(ROOT, folder, ORIGINS)]
-            running.extend(process for *_, process in rows)
+            rows = list(peers.rows(ROOT, folder, ORIGINS))
             for _ in range(rounds):
-                for row, _, port, process in rows:
-                    figures.setdefault(row, []).append(measured(process, f"http://127.0.0.1:{port}/"))
+                for row, _, port, command in rows:
+                    running.append(start(0, command, port))
+                    load(f"http://127.0.0.1:{port}/")  # who has just begun is not ready at once
+                    figures.setdefault(row, []).append(measured(running[-1], f"http://127.0.0.1:{port}/"))
+                    running[-1].terminate()
+                    running.pop().wait()
         finally:
             for process in running:
                 process.terminate()
                 process.wait()
-    print(f"| {scenario} | CPU µs per request, median (least to most) | added, median | requests/s, median |\n|---|---|---|---|")
+    print(f"| {scenario} | CPU µs per request, median (least to most) | added, median (quartiles) | requests/s, median |\n|---|---|---|---|")
     for row, plain, *_ in rows:
         cpu = [cpu for cpu, _ in figures[row]]
-        added = f"{statistics.median(own - other for (own, _), (other, _) in zip(figures[row], figures[plain])):+.2f}" if plain else ""
+        added = quartiles([own - other for (own, _), (other, _) in zip(figures[row], figures[plain])]) if plain else ""
         per_second = statistics.median(requests for _, requests in figures[row])
         print(f"| {row} | {statistics.median(cpu):.2f} ({min(cpu):.2f} to {max(cpu):.2f}) | {added} | {per_second:.0f} |")
 

@@ -103,7 +103,7 @@ fn value(text: &[u8]) -> HeaderValue {
 }
 
 /// Room for a limit's item in the list of what is left, with a name as long as it may be. It is written from its end, by
-/// hand, for it is part of every answer: 130 instructions fewer than with a formatter of numbers and a writer.
+/// hand, for it is part of every answer.
 struct Room([u8; 112]);
 
 impl Default for Room {

@@ -7,7 +7,7 @@
 //! memory    what lives on over reloads          limit     a limit as it runs, and on one route
 //! round     all limits of one request together  shared    the same in Redis
 //! answer    what clients are told               asking    what is asked of Redis, and what follows
-//! single    the only limit of a route        explain   what would be said to a request, without using anything up
+//! single    the only limit of a route           explain   what would be said to a request, without using anything up
 //! ```
 
 pub mod answer;
@@ -113,8 +113,8 @@ impl RateLimit {
 
     /// Asks the one limit that there is, if there is no other.
     fn ask_single(&self, request: &mut Request) -> Option<Result<(), Reject>> {
-        let now = self.now(request);
-        let Err(single::Refused { key, said }) = self.single.as_ref()?.ask(request, now) else { return Some(Ok(())) };
+        let (single, now) = (self.single.as_ref()?, self.now(request));
+        let Err(single::Refused { key, said }) = single.ask(request, now) else { return Some(Ok(())) };
         let mut meeting = [Meeting { key, plan: 0, place: Place::Here, said: Some(said) }];
         let enforced = self.limits.bounds.iter().any(|bound| bound.limit.enforces());
         Some(self.limits.conclude(request, &mut meeting, Round::over(now, enforced)))

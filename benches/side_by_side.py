@@ -2,7 +2,7 @@
 """CPU time per forwarded request of Tollgate, HAProxy and nginx, side by side on this machine; of cache hits beside
 Varnish and Caddy too, where they are installed.
 
-    apt-get install wrk haproxy nginx-light varnish
+    apt-get install wrk haproxy nginx-light varnish nghttp2-client
     cargo build --release && benches/side_by_side.py [--rounds 5] [--scenario plain|routes|idle|jwt|limits|log|cache-1k|cache-64k]
 
 Each proxy runs with one worker on core 0; the load (wrk, 32 connections) and the origins (nginx on three loopback ports)
@@ -12,11 +12,14 @@ forwarding to the origin costs instead. CPU time is what the kernel charged to t
 the requests that wrk counted: it hardly depends on what else runs, requests per second do. Loopback only; each run ends
 by itself.
 
+`limits` and `log` ask what something adds: each process takes many short turns (h2load) within a round, and the next round
+has others. `--only tollgate` leaves the peers out.
+
 `jwt` is about tokens: plain forwarding, forwarding with 64 tokens in turn, and with more tokens in turn than any cache here
 keeps, so that each is new when it comes. Beside it stands Envoy's jwt_authn with a cache of 1,000 tokens, if an `envoy` is
 on the PATH.
 """
-import argparse, contextlib, http.client, importlib, json, pathlib, shutil, socket, statistics, subprocess, sys, tempfile, time
+import argparse, contextlib, http.client, importlib, json, pathlib, random, shutil, socket, statistics, subprocess, sys, tempfile, time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ORIGINS = [9101, 9102, 9103]
@@ -25,6 +28,7 @@ CACHES = {**PORTS, "varnish": 8133, "caddy": 8134}
 SIZES = {"cache-1k": 1 << 10, "cache-64k": 64 << 10}
 GUARDED = {"tollgate": 8123, "envoy": 8124, "envoy plain": 8125}
 ISSUERS = {"RS256": 8126, "ES256": 8127}
+TURNS, BRIEF = 40, 4000  # of each process in a round of limits or log, and the requests of each
 REPEATED, NEW = 64, 20_000  # a worker's cache of verified tokens has at most 8,192
 
 
@@ -150,6 +154,17 @@ def measured(process, url, script=None):
     return (cpu_seconds(process.pid) - before) * 1e6 / requests, requests
 
 
+def briefly(process, url):
+    """CPU microseconds per request under a short load, and requests per second."""
+    before, begun = cpu_seconds(process.pid), time.monotonic()
+    command = ["taskset", "-c", "1", "h2load", "--h1", "-t1", "-c32", f"-n{BRIEF}", url]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    took = time.monotonic() - begun
+    if f"status codes: {BRIEF} 2xx" not in said:
+        sys.exit(f"{url} failed:\n{said}")
+    return (cpu_seconds(process.pid) - before) * 1e6 / BRIEF, BRIEF / took
+
+
 def idle_kib(process, port, count=1000):
     """Memory for each of `count` connections that had one request and wait."""
     def ask():
@@ -256,9 +271,10 @@ def quartiles(values):
     return f"{middle:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
-def added(scenario, rounds):
+def added(scenario, rounds, only):
     """What a limit or a log adds, beside what those of others add: each proxy runs without and with one. A process keeps
-    the places in memory that it began with, which is worth a tenth of a microsecond: each round has processes of its own."""
+    the places in memory that it began with, which is worth a tenth of a microsecond: each round has processes of its own,
+    which take many short turns: what is looked for is less than what a second to the next brings."""
     peers = importlib.import_module(scenario)
     running, figures = [], {}
     with tempfile.TemporaryDirectory() as name:
@@ -270,12 +286,17 @@ def added(scenario, rounds):
             command, port = peers.beside(folder)
             if command:
                 running.append(start(1, command, port))
-            rows = list(peers.rows(ROOT, folder, ORIGINS))
+            rows = [row for row in peers.rows(ROOT, folder, ORIGINS) if row[0].startswith(only)]
+            beside = len(running)
             for _ in range(rounds):
-                for row, _, port, command in rows:
-                    running.append(start(0, command, port))
+                running.extend(start(0, command, port) for _, _, port, command in rows)
+                for _, _, port, _ in rows:
                     load(f"http://127.0.0.1:{port}/")  # who has just begun is not ready at once
-                    figures.setdefault(row, []).append(measured(running[-1], f"http://127.0.0.1:{port}/"))
+                for _ in range(TURNS):
+                    pairs = list(zip(rows, running[beside:]))
+                    for (row, _, port, _), process in random.sample(pairs, len(pairs)):  # who comes after whom must not count
+                        figures.setdefault(row, []).append(briefly(process, f"http://127.0.0.1:{port}/"))
+                while len(running) > beside:
                     running[-1].terminate()
                     running.pop().wait()
         finally:
@@ -294,12 +315,14 @@ def main():
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--rounds", type=int, default=5)
     flags.add_argument("--scenario", choices=["plain", "routes", "idle", "jwt", "limits", "log", *SIZES], default="plain")
+    flags.add_argument("--only", default="", metavar="NAME", help="limits and log: the rows that begin with this")
     given = flags.parse_args()
-    missing = [tool for tool in ("wrk", "haproxy", "nginx", "taskset") if not shutil.which(tool)]
+    loads = ["h2load"] if given.scenario in ("limits", "log") else ["haproxy"]
+    missing = [tool for tool in ("wrk", "nginx", "taskset", *loads) if not shutil.which(tool)]
     if missing:
         sys.exit("not installed: " + ", ".join(missing))
     if given.scenario in ("limits", "log"):
-        return added(given.scenario, max(1, min(given.rounds, 50)))
+        return added(given.scenario, max(1, min(given.rounds, 50)), given.only)
     hits = given.scenario in SIZES
     ports, judge = (CACHES, "nginx") if hits else (PORTS, "haproxy")
     path = "/svc0500/x" if given.scenario == "routes" else f"/{given.scenario}" if hits else "/"
